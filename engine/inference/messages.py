@@ -1,0 +1,117 @@
+"""What the window and the compute worker say to each other. No torch here: both sides import it.
+
+The window sends `LoadModel`, `Analyse`, `Cancel` and `Shutdown`. The worker says `Started` once, answers every
+`LoadModel` with `ModelLoaded` or `Failed`, and every `Analyse` with any number of `Progressed` and then exactly one of
+`Succeeded`, `Failed`, `WasCancelled`. Voxels travel in a shared memory block that the window creates and unlinks.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from engine.analysis import Analysis, ModelIdentity
+from engine.errors import HeadCTError
+from engine.geometry import VolumeGeometry
+
+
+@dataclass(frozen=True)
+class WorkerSettings:
+    """Handed to the worker when it starts."""
+
+    catalogue_file: str
+    device: str
+    threads: int | None
+
+
+@dataclass(frozen=True)
+class LoadModel:
+    """Load the package in this folder or zip and keep it warm."""
+
+    request_id: int
+    package_path: str
+
+
+@dataclass(frozen=True, eq=False)
+class Analyse:
+    """Prepare and classify the volume in the shared block.
+
+    `shape` and `dtype` describe the block; the other fields are those of `engine.geometry.Volume`.
+    """
+
+    request_id: int
+    shared_memory_name: str
+    shape: tuple[int, int, int]
+    dtype: str
+    geometry: VolumeGeometry
+    padding_value: float | None
+    sop_instance_uids: tuple[str, ...]
+    study_instance_uid: str
+    series_instance_uid: str
+    read_s: float
+    warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Cancel:
+    """Stop this request at the next batch."""
+
+    request_id: int
+
+
+@dataclass(frozen=True)
+class Shutdown:
+    """Finish and exit."""
+
+
+@dataclass(frozen=True)
+class Started:
+    """The worker has imported torch and is ready; `device` is the one it will use."""
+
+    device: str
+
+
+@dataclass(frozen=True)
+class ModelLoaded:
+    """The model is ready."""
+
+    request_id: int
+    identity: ModelIdentity
+    keys: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Progressed:
+    """How far a request is."""
+
+    request_id: int
+    done: int
+    total: int
+    text: str
+
+
+@dataclass(frozen=True, eq=False)
+class Succeeded:
+    """The result of `Analyse`."""
+
+    request_id: int
+    analysis: Analysis
+
+
+@dataclass(frozen=True, eq=False)
+class Failed:
+    """A request failed. `report` is a traceback without values when the cause is a bug, else empty."""
+
+    request_id: int
+    error: HeadCTError
+    report: str
+
+
+@dataclass(frozen=True)
+class WasCancelled:
+    """A request ended because it was cancelled."""
+
+    request_id: int
+
+
+Request = LoadModel | Analyse | Cancel | Shutdown
+Reply = Started | ModelLoaded | Progressed | Succeeded | Failed | WasCancelled

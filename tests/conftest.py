@@ -1,0 +1,42 @@
+"""Fixtures shared by every suite."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from engine.findings.catalogue import Catalogue, load_catalogue
+
+PROJECT_ROOT = Path(__file__).resolve().parents[1]
+SHARED = PROJECT_ROOT.parent / "shared"
+
+
+@pytest.fixture(scope="session")
+def resources() -> Path:
+    return PROJECT_ROOT / "resources"
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Real DICOM and the malformed corpus, beside the project; their absence is an error, never a skip."""
+    folder = SHARED / "data"
+    assert folder.is_dir(), f"{folder} is missing: the tests need the shared data beside the project"
+    return folder
+
+
+@pytest.fixture(scope="session")
+def ge_tilt(shared_data: Path) -> Path:
+    """The real head CT: 28 slices, tilt 18.5 degrees, spacing 7.0 / 1.081 / 4.0 mm."""
+    return shared_data / "head_ct_ge_tilt"
+
+
+@pytest.fixture(scope="session")
+def reference_vectors() -> Path:
+    """Independent values of the MoLRE equations."""
+    return SHARED / "reference" / "molre_vectors.npz"
+
+
+@pytest.fixture(scope="session")
+def catalogue(resources: Path) -> Catalogue:
+    return load_catalogue(resources / "findings" / "catalogue.csv")
