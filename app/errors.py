@@ -1,0 +1,146 @@
+"""From an error to what a person sees: a notice in the window, a message and exit code on the command line.
+
+Only a `HeadCTError` speaks for itself: its message holds no patient data. Any other exception is a bug of ours; its
+text may quote a value from a study, so reports name its type and where it arose and withhold the text.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+import traceback
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Literal
+
+from engine.errors import ErrorKind, HeadCTError
+from engine.progress import Cancelled
+
+Severity = Literal["info", "warning", "error", "bug"]
+
+EXIT_DONE = 0
+EXIT_USAGE = 2
+EXIT_BUG = 70
+EXIT_INTERRUPTED = 130
+EXIT_BY_KIND: dict[ErrorKind, int] = {"input": 3, "scope": 4, "environment": 5}
+
+BUG_HINT = "Your work so far is saved. Please send the report below; it holds no patient data."
+
+
+@dataclass(frozen=True)
+class Notice:
+    """One thing to tell the user.
+
+    Attributes
+    ----------
+    severity
+        ``bug`` is an error of the program itself; its `details` are the report.
+    title, message, hint
+        What happened to what, in words, and what to do. `hint` may be empty.
+    details
+        A traceback or other text to unfold; may be empty.
+    """
+
+    severity: Severity
+    title: str
+    message: str
+    hint: str = ""
+    details: str = ""
+
+
+def notice_from(error: BaseException, title: str = "") -> Notice:
+    """Turn any exception into a notice; `title` names what was being done."""
+    if isinstance(error, HeadCTError):
+        severity: Severity = "warning" if error.kind == "scope" else "error"
+        return Notice(severity, title or "This did not work", error.message, error.hint, f"Code: {error.code}")
+    return Notice(
+        "bug",
+        title or "The program made a mistake",
+        f"An error that the program does not know ended this step ({type(error).__name__}).",
+        BUG_HINT,
+        bug_report(error),
+    )
+
+
+def bug_report(error: BaseException) -> str:
+    """Return the traceback of an exception and its causes: files, lines, functions and types, without values."""
+    return "\n".join(_report_lines(error)) + "\n"
+
+
+def _report_lines(error: BaseException) -> Iterator[str]:
+    seen: set[int] = set()
+    link: BaseException | None = error
+    while link is not None and id(link) not in seen:
+        seen.add(id(link))
+        yield "Traceback (most recent call last):"
+        for frame in traceback.extract_tb(link.__traceback__):
+            yield f'  File "{frame.filename}", line {frame.lineno}, in {frame.name}'
+            if frame.line:
+                yield f"    {frame.line}"
+        yield _last_line(link)
+        link = link.__cause__ or (None if link.__suppress_context__ else link.__context__)
+        if link is not None:
+            yield "\nwhich came from:\n"
+
+
+def _last_line(error: BaseException) -> str:
+    name = f"{type(error).__module__}.{type(error).__qualname__}"
+    if isinstance(error, HeadCTError):
+        return f"{name}: [{error.code}] {error.message}"
+    return f"{name}: (text withheld: it may quote patient data)"
+
+
+def terminal_message(error: BaseException) -> str:
+    """Return what the command line prints on stderr."""
+    if isinstance(error, HeadCTError):
+        return f"error [{error.code}]: {error.message}\n{error.hint}"
+    if isinstance(error, (KeyboardInterrupt, Cancelled)):
+        return "stopped: interrupted before the end; nothing half-written is left"
+    return (
+        f"{bug_report(error)}bug: the program made a mistake. Please send the report above; it holds no patient data."
+    )
+
+
+def exit_code(error: BaseException) -> int:
+    """Return the exit code that tells a script what sort of failure this was."""
+    if isinstance(error, HeadCTError):
+        return EXIT_BY_KIND[error.kind]
+    return EXIT_INTERRUPTED if isinstance(error, (KeyboardInterrupt, Cancelled)) else EXIT_BUG
+
+
+def install_exception_hooks(show: Callable[[Notice], None]) -> Callable[[], None]:
+    """Send every uncaught exception, of any thread, to `show` and a report to stderr; the program goes on.
+
+    Parameters
+    ----------
+    show
+        May be called on any thread.
+
+    Returns
+    -------
+    Callable
+        Puts the earlier hooks back.
+    """
+    earlier = sys.excepthook, threading.excepthook
+
+    def tell(error: BaseException) -> None:
+        if sys.stderr is not None:
+            sys.stderr.write(bug_report(error))
+        show(notice_from(error))
+
+    def on_main(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        if isinstance(error, (KeyboardInterrupt, SystemExit)):
+            earlier[0](kind, error, trace)
+        else:
+            tell(error)
+
+    def on_thread(arguments: threading.ExceptHookArgs) -> None:
+        if arguments.exc_value is not None and not isinstance(arguments.exc_value, SystemExit):
+            tell(arguments.exc_value)
+
+    def restore() -> None:
+        sys.excepthook, threading.excepthook = earlier
+
+    sys.excepthook, threading.excepthook = on_main, on_thread
+    return restore

@@ -1,0 +1,213 @@
+"""Where the program keeps its things, and what the user has chosen."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, ValidationError
+
+from engine.config import FrozenConfig, describe_validation
+from engine.errors import ConfigError
+
+APP_NAME = "head-ct-review"
+RESOURCES = Path(__file__).resolve().parents[1] / "resources"
+
+
+@dataclass(frozen=True)
+class AppPaths:
+    """Every folder and file that the program writes of its own accord."""
+
+    data: Path
+    config: Path
+    cache: Path
+    logs: Path
+    resources: Path = RESOURCES
+
+    @classmethod
+    def at(cls, home: Path | None) -> AppPaths:
+        """Return the places below `home`, or the platform's user folders where `home` is None."""
+        if home is not None:
+            root = home.expanduser().absolute()
+            return cls(data=root, config=root, cache=root / "cache", logs=root / "logs")
+        import platformdirs
+
+        folders = platformdirs.PlatformDirs(APP_NAME, appauthor=False)
+        return cls(
+            data=folders.user_data_path,
+            config=folders.user_config_path,
+            cache=folders.user_cache_path,
+            logs=folders.user_log_path,
+        )
+
+    @property
+    def store_file(self) -> Path:
+        """The SQLite store."""
+        return self.data / "store.sqlite"
+
+    @property
+    def models(self) -> Path:
+        """Installed model packages."""
+        return self.data / "models"
+
+    @property
+    def runs(self) -> Path:
+        """One folder a training run."""
+        return self.data / "runs"
+
+    @property
+    def settings_file(self) -> Path:
+        """The user's settings."""
+        return self.config / "settings.json"
+
+    @property
+    def bundled_models(self) -> Path:
+        """Model packages that ship with the program."""
+        return self.resources / "models"
+
+    @property
+    def catalogue_file(self) -> Path:
+        """The findings catalogue."""
+        return self.resources / "findings" / "catalogue.csv"
+
+    @property
+    def demo(self) -> Path:
+        """The demo studies."""
+        return self.resources / "demo"
+
+    def create(self) -> AppPaths:
+        """Make the folders.
+
+        Raises
+        ------
+        ConfigError
+            If one cannot be made or written to.
+        """
+        for folder in (self.data, self.config, self.cache, self.logs, self.models, self.runs):
+            _require_writable(folder)
+        return self
+
+
+def _require_writable(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise ConfigError(
+            f"The folder {folder} cannot be written: {error.strerror or type(error).__name__}.",
+            hint="Choose another place with --home DIR, or correct the folder's permissions.",
+            code="settings.home",
+            kind="environment",
+        ) from error
+
+
+class Settings(FrozenConfig):
+    """What the user has chosen; every field has a default that works.
+
+    Attributes
+    ----------
+    reader
+        Stands beside every verdict.
+    device
+        Where the classifier computes.
+    threads
+        CPU threads of the compute worker; None leaves it to torch.
+    store_url
+        None is the SQLite file in the program's folder; else an SQLAlchemy URL.
+    feedback_mode
+        Whether verdicts are given with the model's numbers in sight.
+    last_folder, window_geometry
+        Where the user left off; geometry is Qt's own state in base64.
+    """
+
+    reader: str = Field(default="reader", min_length=1, max_length=200)
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    threads: int | None = Field(default=None, ge=1, le=1024)
+    store_url: str | None = None
+    feedback_mode: Literal["blind", "ai_seen"] = "ai_seen"
+    last_folder: str = ""
+    window_geometry: str = ""
+
+
+@dataclass(frozen=True)
+class LoadedSettings:
+    """The settings in force, and what in the file could not be used, in words."""
+
+    settings: Settings
+    problems: tuple[str, ...]
+
+
+def load_settings(path: Path) -> LoadedSettings:
+    """Read the settings; what is unknown or impossible is reported and its default used, never silently.
+
+    Raises
+    ------
+    ConfigError
+        If the file is there and cannot be read.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return LoadedSettings(Settings(), ())
+    except (OSError, UnicodeDecodeError) as error:
+        raise _unreadable(path, type(error).__name__) from error
+    try:
+        document = json.loads(text)
+    except json.JSONDecodeError as error:
+        return LoadedSettings(Settings(), (f"{path} is no JSON (line {error.lineno}); the defaults are used",))
+    if not isinstance(document, dict):
+        return LoadedSettings(Settings(), (f"{path} holds no JSON object; the defaults are used",))
+    return _validated(path, document)
+
+
+def _validated(path: Path, document: dict[str, Any]) -> LoadedSettings:
+    try:
+        return LoadedSettings(Settings.model_validate(document), ())
+    except ValidationError as error:
+        bad = {str(item["loc"][0]) for item in error.errors()}
+        kept = {key: value for key, value in document.items() if key not in bad}
+        problem = f"{path}: {describe_validation(error)}; the rest of the settings is used"
+        return LoadedSettings(Settings.model_validate(kept), (problem,))
+
+
+def save_settings(path: Path, settings: Settings) -> None:
+    """Write the settings, whole or not at all.
+
+    Raises
+    ------
+    ConfigError
+        If the file cannot be written.
+    """
+    document = json.dumps(settings.model_dump(), indent=2, ensure_ascii=False) + "\n"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        try:
+            with os.fdopen(handle, "w", encoding="utf-8") as stream:
+                stream.write(document)
+                stream.flush()
+                os.fsync(stream.fileno())
+            Path(temporary).replace(path)
+        finally:
+            Path(temporary).unlink(missing_ok=True)
+    except OSError as error:
+        raise ConfigError(
+            f"The settings file {path} cannot be written: {error.strerror or type(error).__name__}.",
+            hint="Free some space or correct the folder's permissions; the settings hold until the program ends.",
+            code="settings.unwritable",
+            kind="environment",
+        ) from error
+
+
+def _unreadable(path: Path, reason: str) -> ConfigError:
+    return ConfigError(
+        f"The settings file {path} cannot be read ({reason}).",
+        hint="Correct its permissions, or move it away to start from the defaults.",
+        code="settings.unreadable",
+        kind="environment",
+    )
