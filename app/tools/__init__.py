@@ -1,0 +1,1 @@
+"""Viewer tools, one a file; no Qt."""

@@ -1,0 +1,1 @@
+"""Evented view-models of the review window; plain classes with psygnal signals, no Qt."""
