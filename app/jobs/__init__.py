@@ -1,0 +1,1 @@
+"""Long work: lanes, the compute worker and the trainer. QtCore only."""
