@@ -20,7 +20,7 @@ _ABOVE_VERTEX = 2
 """Prepared slices of air kept above the vertex where the stack must be cut."""
 
 _COVERAGE_RADIUS_MM = 80.0
-_COVERAGE_SHARE = 0.25
+_COVERAGE_SHARE = 0.5
 _STEPS = 4
 
 
@@ -119,7 +119,7 @@ def _grid(
 def _covered_slices(
     geometry: VolumeGeometry, aligned_from_lps: FloatArray, lps_from_grid: FloatArray, spec: PreprocessSpec
 ) -> range:
-    """Grid slices of which at least a quarter of the middle holds acquired data."""
+    """Grid slices of which at least half of the middle holds acquired data."""
     slice_mm = spec.spacing_mm[0]
     heights = transform_points(aligned_from_lps, corners_lps(geometry))[:, 2] / slice_mm
     step = 8

@@ -1,0 +1,91 @@
+"""Gantry tilt and uneven spacing: what they are measured by, and the regular grid that has neither.
+
+`prepare` needs no step of its own for them: it looks every point up where the slices truly are. A file format whose
+header holds one orthogonal matrix does.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from engine.geometry import Volume, VolumeGeometry
+from engine.preprocess.reduce import padding_as_air
+from engine.preprocess.resample import resample
+from engine.preprocess.spec import FloatArray
+
+POSITION_TOLERANCE_MM = 0.05
+"""A slice may lie this far from its place on a regular grid before the stack counts as irregular."""
+
+
+def is_regular(geometry: VolumeGeometry) -> bool:
+    """Whether the slices are stacked evenly along their normal: no tilt, no uneven spacing."""
+    regular = regular_geometry(geometry)
+    if regular.n_slices != geometry.n_slices:
+        return False
+    return bool(np.abs(regular.origins_lps_mm - geometry.origins_lps_mm).max() <= POSITION_TOLERANCE_MM)
+
+
+def regular_geometry(geometry: VolumeGeometry) -> VolumeGeometry:
+    """Return an orthogonal stack along the normal that spans the same positions at their median spacing.
+
+    In the plane it is centred on the acquired slices and large enough to hold all of them, sheared as they are.
+    """
+    normal, positions = geometry.normal_lps, geometry.positions_mm
+    in_plane_mm = geometry.origins_lps_mm - positions[:, None] * normal
+    row_mm, column_mm = geometry.pixel_spacing_mm
+    along_column = in_plane_mm @ geometry.column_cosine_lps
+    along_row = in_plane_mm @ geometry.row_cosine_lps
+    corner = along_column.min() * geometry.column_cosine_lps + along_row.min() * geometry.row_cosine_lps
+    spacing_mm = float(np.median(np.diff(positions))) if len(positions) > 1 else 0.0
+    count = 1 + (round(float(positions[-1] - positions[0]) / spacing_mm) if spacing_mm else 0)
+    heights = positions[0] + spacing_mm * np.arange(count)
+    return replace(
+        geometry,
+        origins_lps_mm=corner + heights[:, None] * normal,
+        rows=geometry.rows + _extra(along_column, row_mm),
+        columns=geometry.columns + _extra(along_row, column_mm),
+    )
+
+
+def to_regular_grid(volume: Volume) -> Volume:
+    """Shear out the tilt and even out the spacing; a volume that is regular already comes back as it is.
+
+    Returns
+    -------
+    Volume
+        The pixel size and the direction of the slices are kept, their spacing becomes the median one. Resampled
+        voxels are linear between acquired ones; what was not acquired, and padding, is air.
+
+    Raises
+    ------
+    GeometryError
+        If this is a 2D stack.
+    """
+    geometry = volume.require_geometry()
+    if is_regular(geometry):
+        return volume
+    regular = regular_geometry(geometry)
+    clean = replace(volume, voxels=padding_as_air(volume.voxels, volume.padding_value), padding_value=None)
+    voxels = resample(clean, lps_from_regular_kji(regular), regular.shape)
+    if volume.voxels.dtype.kind == "i":
+        return Volume(np.rint(voxels).astype(np.int16), regular, volume.units, None, ("",) * regular.n_slices)
+    return Volume(voxels, regular, volume.units, None, ("",) * regular.n_slices)
+
+
+def lps_from_regular_kji(geometry: VolumeGeometry) -> FloatArray:
+    """4 × 4 affine from (slice, row, column, 1) to LPS millimetres, of a regular geometry."""
+    matrix = np.eye(4)
+    matrix[:3, 0] = geometry.normal_lps
+    if geometry.n_slices > 1:
+        matrix[:3, 0] *= (geometry.positions_mm[-1] - geometry.positions_mm[0]) / (geometry.n_slices - 1)
+    matrix[:3, 1] = geometry.column_cosine_lps * geometry.pixel_spacing_mm[0]
+    matrix[:3, 2] = geometry.row_cosine_lps * geometry.pixel_spacing_mm[1]
+    matrix[:3, 3] = geometry.origins_lps_mm[0]
+    return matrix
+
+
+def _extra(shift_mm: FloatArray, spacing_mm: float) -> int:
+    """Pixels to add so that slices shifted against each other all fit; a shift within tolerance needs none."""
+    return int(np.ceil(max(0.0, float(np.ptp(shift_mm)) - POSITION_TOLERANCE_MM) / spacing_mm))
