@@ -1,0 +1,1 @@
+"""Backbones, MoLRE, and model packages. `manifest`, `library` and `verify` are free of torch."""
