@@ -1,0 +1,1 @@
+"""Where studies with labels come from: one importer a file."""

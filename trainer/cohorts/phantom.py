@@ -1,0 +1,164 @@
+"""The synthetic cohort: which phantoms each split holds, and their features."""
+
+from __future__ import annotations
+
+import hashlib
+import multiprocessing
+import os
+import threading
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import torch
+
+import engine.phantom
+import engine.preprocess
+from engine.errors import TrainingError
+from engine.inference.device import choose_device
+from engine.inference.features import FeatureExtractor
+from engine.models.backbones.registry import build_backbone, default_registry
+from engine.phantom.generate import PAINTED_KEYS, generate
+from engine.progress import NULL_CONTEXT, Context
+from trainer.config import SPLITS, PhantomCohortConfig, Split, TrainConfig, canonical_digest
+from trainer.datasets import StudyFeatures
+from trainer.features import FeatureCache, volume_features
+
+SEEDS_PER_COHORT = 1_000_000
+SEEDS_PER_SPLIT = 200_000
+
+
+@dataclass(frozen=True)
+class PhantomCase:
+    """One study to be made: `seed` decides everything about it."""
+
+    split: Split
+    seed: int
+
+    @property
+    def identifier(self) -> str:
+        """What errors and tables call it."""
+        return f"phantom-{self.seed}"
+
+
+def plan(cohort: PhantomCohortConfig) -> tuple[PhantomCase, ...]:
+    """List all cases, split by split.
+
+    Every split has a range of seeds of its own, whatever the sizes of the others: no phantom is in two splits, and
+    a larger split keeps the studies of a smaller one.
+    """
+    return tuple(
+        PhantomCase(split, cohort.seed * SEEDS_PER_COHORT + number * SEEDS_PER_SPLIT + index)
+        for number, split in enumerate(SPLITS)
+        for index in range(cohort.size(split))
+    )
+
+
+def cohort_features(
+    config: TrainConfig, cache_folder: Path, context: Context = NULL_CONTEXT
+) -> dict[Split, tuple[StudyFeatures, ...]]:
+    """Return the features of every case, from the cache where they are there.
+
+    Stopped at any point, a second call goes on with what is missing.
+
+    Raises
+    ------
+    Cancelled
+        Between two studies.
+    """
+    cases = plan(config.cohort)
+    cache = FeatureCache(cache_folder, PAINTED_KEYS)
+    digests = {case: feature_digest(case, config) for case in cases}
+    found = {case: cached for case in cases if (cached := cache.get(digests[case])) is not None}
+    missing = [case for case in cases if case not in found]
+    for case, study in _extract_all(missing, config, context):
+        cache.put(digests[case], study)
+        found[case] = study
+        context.progress(len(found), len(cases), "Painting phantoms and computing features")
+    return {split: tuple(found[case] for case in cases if case.split == split) for split in SPLITS}
+
+
+def feature_digest(case: PhantomCase, config: TrainConfig) -> str:
+    """Return the sha256 of all that a case's features depend on: seed, specs, weights, and the code that paints."""
+    return canonical_digest(
+        {
+            "seed": case.seed,
+            "phantom": config.cohort.spec.model_dump(mode="json"),
+            "preprocessing": config.preprocessing.model_dump(mode="json"),
+            "backbone": [config.backbone, default_registry().entry(config.backbone).weights_digest()],
+            "code": _code_digest(),
+        }
+    )
+
+
+def extract_case(case: PhantomCase, config: TrainConfig, context: Context = NULL_CONTEXT) -> StudyFeatures:
+    """Paint one phantom, prepare it and compute its features."""
+    study = generate(case.seed, config.cohort.spec)
+    features_SD = volume_features(study.volume, config.preprocessing, _extractor(config.backbone), context)
+    labels_C = np.array([study.labels[key] for key in PAINTED_KEYS], dtype=np.int8)
+    return StudyFeatures(case.identifier, features_SD, labels_C)
+
+
+@lru_cache(maxsize=1)
+def _extractor(backbone: str) -> FeatureExtractor:
+    return FeatureExtractor(build_backbone(backbone), choose_device("cpu"))
+
+
+@lru_cache(maxsize=1)
+def _code_digest() -> str:
+    """Hash the sources that paint and prepare, so that a changed painter never meets features of the old one."""
+    digest = hashlib.sha256()
+    for package in (engine.phantom, engine.preprocess):
+        for source in sorted(Path(package.__path__[0]).rglob("*.py")):
+            digest.update(source.name.encode("utf-8") + b"\0" + source.read_bytes())
+    return digest.hexdigest()
+
+
+def _extract_all(
+    cases: list[PhantomCase], config: TrainConfig, context: Context
+) -> Iterator[tuple[PhantomCase, StudyFeatures]]:
+    if config.workers == 1 or len(cases) < 2 * config.workers:
+        for case in cases:
+            context.raise_if_cancelled()
+            yield case, extract_case(case, config, context)
+        return
+    with ProcessPoolExecutor(
+        config.workers, mp_context=multiprocessing.get_context("spawn"), initializer=_start_helper
+    ) as pool:
+        futures = {pool.submit(extract_case, case, config): case for case in cases}
+        try:
+            yield from _as_they_come(futures, context)
+        except BrokenProcessPool as error:
+            raise TrainingError(
+                "A helper process that computes features ended unexpectedly, perhaps for want of memory.",
+                hint="Start the run again with fewer workers; the features computed so far are kept.",
+                code="training.helper_lost",
+                kind="environment",
+            ) from error
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _as_they_come(
+    futures: Mapping[Future[StudyFeatures], PhantomCase], context: Context
+) -> Iterator[tuple[PhantomCase, StudyFeatures]]:
+    for future in as_completed(futures):
+        context.raise_if_cancelled()
+        yield futures[future], future.result()
+
+
+def _start_helper() -> None:
+    """Set a helper process up: one thread, and gone with its parent, however that ends."""
+    torch.set_num_threads(1)
+    parent = multiprocessing.parent_process()
+
+    def leave_with_parent() -> None:
+        if parent is not None:
+            parent.join()
+        os._exit(1)
+
+    threading.Thread(target=leave_with_parent, daemon=True, name="parent-watch").start()

@@ -1,0 +1,151 @@
+"""What a training run is: frozen, complete, unknown keys refused. No torch here: the window imports this."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Literal, Self
+
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
+
+from engine.config import FrozenConfig
+from engine.models.settings import MoLRESettings
+from engine.phantom.spec import PhantomSpec
+from engine.preprocess.spec import PreprocessSpec
+
+DEMO_NOTICE = "Trained on synthetic phantoms, for demonstration only"
+
+Split = Literal["train", "validate", "calibrate", "test"]
+MAX_SPLIT = 100_000
+SPLITS: tuple[Split, ...] = ("train", "validate", "calibrate", "test")
+
+
+class PhantomCohortConfig(FrozenConfig):
+    """How many phantoms each split holds. No seed is shared between splits or between cohort seeds."""
+
+    kind: Literal["phantom"] = "phantom"
+    seed: int = Field(default=1, ge=0, le=1_000_000)
+    n_train: int = Field(default=360, ge=1, le=MAX_SPLIT)
+    n_validate: int = Field(default=60, ge=1, le=MAX_SPLIT)
+    n_calibrate: int = Field(default=60, ge=1, le=MAX_SPLIT)
+    n_test: int = Field(default=150, ge=1, le=MAX_SPLIT)
+    spec: PhantomSpec = PhantomSpec()
+
+    def size(self, split: Split) -> int:
+        """Return the number of studies in a split."""
+        return {
+            "train": self.n_train,
+            "validate": self.n_validate,
+            "calibrate": self.n_calibrate,
+            "test": self.n_test,
+        }[split]
+
+
+class LossConfig(FrozenConfig):
+    """Focal loss with prevalence weights; `min_prevalence` keeps the weight of an absent finding off 0 and 1."""
+
+    gamma: NonNegativeFloat = 2.0
+    min_prevalence: float = Field(default=0.01, gt=0.0, lt=0.5)
+
+
+class OptimiserConfig(FrozenConfig):
+    """AdamW. The paper: 1e-3 for the classification head, 1e-4 for the adapters.
+
+    It does not name the rate of the pooling query, which is new like the head; hence a key of its own.
+    """
+
+    head_learning_rate: PositiveFloat = 1e-3
+    pooling_learning_rate: PositiveFloat = 1e-3
+    molre_learning_rate: PositiveFloat = 1e-4
+    weight_decay: NonNegativeFloat = 0.01
+
+
+class ScheduleConfig(FrozenConfig):
+    """At least `min_epochs`; after that, stop once `patience` epochs brought no better mean validation AUC."""
+
+    min_epochs: int = Field(default=20, ge=20)
+    max_epochs: PositiveInt = 100
+    patience: PositiveInt = 5
+    batch_size: PositiveInt = 16
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.max_epochs < self.min_epochs:
+            raise ValueError("max_epochs must not be below min_epochs")
+        return self
+
+
+class ReferenceConfig(FrozenConfig):
+    """How many studies of each kind go into the reference cohort that is shipped beside the package."""
+
+    n_replay: int = Field(default=40, ge=0)
+    n_calibrate: int = Field(default=40, ge=0)
+    n_heldout: PositiveInt = 80
+
+
+class TrainConfig(FrozenConfig):
+    """A run from scratch on frozen backbone features (``mode = "cached"``)."""
+
+    name: str = Field(default="phantom-demo", pattern=r"^[a-z0-9][a-z0-9-]{0,63}$")
+    version: str = Field(default="1.0.0", pattern=r"^\d+\.\d+\.\d+$")
+    description: str = "MoLRE classifier trained on synthetic phantoms"
+    notice: str = DEMO_NOTICE
+    mode: Literal["cached"] = "cached"
+    seed: int = Field(default=1, ge=0, lt=2**31)
+    backbone: str = "efficientnet_lite0"
+    workers: PositiveInt = 1
+    threads: PositiveInt | None = None
+    cohort: PhantomCohortConfig = PhantomCohortConfig()
+    preprocessing: PreprocessSpec = PreprocessSpec()
+    molre: MoLRESettings = MoLRESettings()
+    loss: LossConfig = LossConfig()
+    optimiser: OptimiserConfig = OptimiserConfig()
+    schedule: ScheduleConfig = ScheduleConfig()
+    reference: ReferenceConfig = ReferenceConfig()
+
+    @model_validator(mode="after")
+    def _reference_fits(self) -> Self:
+        cohort = self.cohort
+        pairs = (
+            ("reference.n_replay", self.reference.n_replay, "cohort.n_train", cohort.n_train),
+            ("reference.n_calibrate", self.reference.n_calibrate, "cohort.n_calibrate", cohort.n_calibrate),
+            ("reference.n_heldout", self.reference.n_heldout, "cohort.n_test", cohort.n_test),
+        )
+        for name, wanted, whole_name, whole in pairs:
+            if wanted > whole:
+                raise ValueError(f"{name} must not exceed {whole_name}")
+        return self
+
+    def digest(self) -> str:
+        """Return the sha256 of what decides the result; worker and thread counts do not."""
+        return config_digest(self, exclude={"workers", "threads"})
+
+
+class RetrainConfig(FrozenConfig):
+    """A fine-tuning run from readers' feedback, with replay of reference studies against forgetting.
+
+    There is no early stop and the last epoch's weights are kept: choosing an epoch by its AUC on phantoms would choose
+    the one that listened least to the readers. Whether the candidate is good is for the comparison to say.
+    """
+
+    epochs: PositiveInt = 12
+    batch_size: PositiveInt = 16
+    own_share: float = Field(default=0.25, gt=0.0, lt=1.0)
+    max_repeats: PositiveInt = 16
+    heldout_fraction: float = Field(default=0.2, ge=0.0, lt=1.0)
+    threads: PositiveInt | None = None
+    loss: LossConfig = LossConfig()
+    optimiser: OptimiserConfig = OptimiserConfig(
+        head_learning_rate=3e-4, pooling_learning_rate=3e-4, molre_learning_rate=1e-4
+    )
+
+
+def config_digest(config: FrozenConfig, exclude: set[str] | None = None) -> str:
+    """Return the sha256 of a configuration's canonical JSON."""
+    return canonical_digest(config.model_dump(mode="json", exclude=exclude))
+
+
+def canonical_digest(document: object) -> str:
+    """Return the sha256 of a plain document: sorted keys, no spaces, UTF-8."""
+    text = json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return hashlib.sha256(text.encode("utf-8")).hexdigest()

@@ -1,0 +1,94 @@
+"""Studies as the loop sees them: slice features, labels with holes, and padded batches.
+
+Shapes: B studies, S slices, d feature width, C findings.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+UNKNOWN = -1
+
+
+@dataclass(frozen=True, eq=False)
+class StudyFeatures:
+    """One study.
+
+    Attributes
+    ----------
+    identifier
+        What an error may call it: a phantom's seed or a file path, never a patient.
+    features_SD
+        float16 (S, d): the backbone's output, rounded once here so that a run, its reference cohort and a later
+        retraining see the same numbers.
+    labels_C
+        int8 (C,): 1 present, 0 absent, -1 unknown.
+    """
+
+    identifier: str
+    features_SD: NDArray[np.float16]
+    labels_C: NDArray[np.int8]
+
+    def digest(self) -> str:
+        """Return the sha256 of the feature bytes, little-endian float16, row by row."""
+        return hashlib.sha256(np.ascontiguousarray(self.features_SD, dtype="<f2").tobytes()).hexdigest()
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """Studies padded to the longest: features_BSD float32, mask_BS bool (True is a slice), targets and known (B, C)."""
+
+    identifiers: tuple[str, ...]
+    features_BSD: Tensor
+    mask_BS: Tensor
+    targets_BC: Tensor
+    known_BC: Tensor
+
+
+def collate(studies: Sequence[StudyFeatures]) -> Batch:
+    """Pad studies with zeros to the longest of them."""
+    longest = max(len(study.features_SD) for study in studies)
+    features_BSD = np.zeros((len(studies), longest, studies[0].features_SD.shape[1]), dtype=np.float32)
+    mask_BS = np.zeros((len(studies), longest), dtype=np.bool_)
+    for row, study in enumerate(studies):
+        features_BSD[row, : len(study.features_SD)] = study.features_SD
+        mask_BS[row, : len(study.features_SD)] = True
+    labels_BC = np.stack([study.labels_C for study in studies])
+    return Batch(
+        identifiers=tuple(study.identifier for study in studies),
+        features_BSD=torch.from_numpy(features_BSD),
+        mask_BS=torch.from_numpy(mask_BS),
+        targets_BC=torch.from_numpy((labels_BC == 1).astype(np.float32)),
+        known_BC=torch.from_numpy(labels_BC != UNKNOWN),
+    )
+
+
+def in_order(studies: Sequence[StudyFeatures], batch_size: int) -> Iterator[Batch]:
+    """Yield batches in the order given."""
+    for start in range(0, len(studies), batch_size):
+        yield collate(studies[start : start + batch_size])
+
+
+def shuffled(studies: Sequence[StudyFeatures], batch_size: int, seed: int, epoch: int) -> Iterator[Batch]:
+    """Yield batches in an order that depends on seed and epoch alone, so that a resumed run sees the same ones."""
+    order = np.random.default_rng([seed, epoch]).permutation(len(studies))
+    yield from in_order([studies[index] for index in order], batch_size)
+
+
+def stack_labels(studies: Sequence[StudyFeatures]) -> NDArray[np.int8]:
+    """Return the labels of all studies, int8 (N, C)."""
+    return np.stack([study.labels_C for study in studies])
+
+
+def prevalence(labels_NC: NDArray[np.int8]) -> NDArray[np.float64]:
+    """Return the share of positives among the known labels of every finding, float64 (C,); 0.5 where none is known."""
+    known = (labels_NC != UNKNOWN).sum(axis=0)
+    positive = (labels_NC == 1).sum(axis=0)
+    return np.where(known > 0, positive / np.maximum(known, 1), 0.5)

@@ -1,0 +1,42 @@
+"""Files that are whole or not there."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+from pathlib import Path
+
+from engine.errors import TrainingError
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Write beside the target, then rename over it.
+
+    Raises
+    ------
+    TrainingError
+        If the disk is full or the folder cannot be written.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+    try:
+        with temporary.open("wb") as stream:
+            stream.write(data)
+            stream.flush()
+            os.fsync(stream.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise TrainingError(
+            f"{path} cannot be written: {error.strerror}",
+            hint="Free disk space or choose another folder.",
+            code="training.write",
+            kind="environment",
+        ) from error
+
+
+def write_json(path: Path, document: object) -> None:
+    """Write a plain document as indented UTF-8 JSON; no NaN, no infinity."""
+    text = json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False)
+    write_atomically(path, (text + "\n").encode("utf-8"))

@@ -1,0 +1,64 @@
+"""The multi-label focal loss of Lin et al. (ICCV 2017), with prevalence weights and unknown labels.
+
+Shapes: B studies, C findings.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+
+def prevalence_weights(prevalence_C: Tensor, min_prevalence: float) -> Tensor:
+    """Return α of every finding: the weight of its positives; its negatives weigh 1 − α.
+
+    α_c = 1 − π_c, with π_c the share of positives among the known labels of the training set, clipped to
+    ``[min_prevalence, 1 − min_prevalence]``. Positives then weigh as much as negatives in sum:
+    N π (1 − π) = N (1 − π) π. The paper says "prevalence-based class weights α_t" and gives no formula.
+
+    Parameters
+    ----------
+    prevalence_C
+        float (C,).
+    min_prevalence
+        Keeps a finding without positives (or negatives) from weighing nothing.
+    """
+    return 1.0 - prevalence_C.clamp(min_prevalence, 1.0 - min_prevalence)
+
+
+def focal_loss(logits_BC: Tensor, targets_BC: Tensor, known_BC: Tensor, alpha_C: Tensor, gamma: float) -> Tensor:
+    """Return the loss of every label, 0 where it is unknown.
+
+    FL(p_t) = −α_t (1 − p_t)^γ log p_t (Lin et al., Eq. 5), where p_t is the probability of the true class and
+    α_t is α_c for a positive and 1 − α_c for a negative. Computed from logits, so that it stays finite.
+
+    Parameters
+    ----------
+    logits_BC
+        float (B, C).
+    targets_BC
+        float (B, C), 0 or 1; any finite value where unknown.
+    known_BC
+        bool (B, C); False labels give exactly zero loss and zero gradient.
+    alpha_C
+        float (C,), see `prevalence_weights`.
+    gamma
+        Focusing; 0 gives the weighted cross-entropy.
+
+    Returns
+    -------
+    Tensor
+        float (B, C).
+    """
+    sign_BC = 2.0 * targets_BC - 1.0
+    log_true_BC = functional.logsigmoid(sign_BC * logits_BC)
+    wrong_BC = torch.sigmoid(-sign_BC * logits_BC)
+    alpha_BC = torch.where(targets_BC > 0.5, alpha_C, 1.0 - alpha_C)
+    loss_BC = -alpha_BC * wrong_BC.pow(gamma) * log_true_BC
+    return torch.where(known_BC, loss_BC, torch.zeros_like(loss_BC))
+
+
+def mean_over_known(loss_BC: Tensor, known_BC: Tensor) -> Tensor:
+    """Average the loss over the known labels of a batch; 0 if there is none."""
+    return loss_BC.sum() / known_BC.sum().clamp(min=1)

@@ -1,0 +1,179 @@
+"""What the trainer's process and its parent say to each other. No torch here: the window imports this.
+
+The parent writes one request file and names it to the process. The process writes one event a line, as JSON, to stdout,
+and nothing else goes there. The parent may write the line ``stop`` to its stdin; the end of stdin (the parent has gone)
+means the same. A run says `Started`, any number of `Progressed` and `EpochEnded`, and then exactly one of `Finished`,
+`Failed` and `Cancelled`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Final, Literal
+
+from pydantic import Field, TypeAdapter, ValidationError
+
+from engine.config import FrozenConfig, describe_validation
+from engine.errors import ErrorKind, TrainingError
+from trainer.config import RetrainConfig
+
+PROTOCOL_VERSION: Final = 1
+STOP_LINE = "stop"
+
+
+class Started(FrozenConfig):
+    """The process has read its request; `pid` is its own, so that the parent may end it."""
+
+    event: Literal["started"] = "started"
+    protocol_version: Literal[1] = PROTOCOL_VERSION
+    kind: Literal["train", "retrain"]
+    pid: int
+    device: str
+
+
+class Progressed(FrozenConfig):
+    """`done` of `total` steps of the present stage; `total` 0 means that the end is not known."""
+
+    event: Literal["progressed"] = "progressed"
+    done: int
+    total: int
+    text: str
+
+
+class EpochEnded(FrozenConfig):
+    """A point of the live curve; epochs count from 1. `validation_auc` is None where no finding can be scored."""
+
+    event: Literal["epoch_ended"] = "epoch_ended"
+    epoch: int
+    max_epochs: int
+    train_loss: float
+    validation_loss: float
+    validation_auc: float | None
+
+
+class Finished(FrozenConfig):
+    """The package stands at `package_path`; `comparison_path` is None for a run from scratch."""
+
+    event: Literal["finished"] = "finished"
+    package_path: str
+    package_digest: str
+    comparison_path: str | None
+    mean_auc: float | None
+    text: str
+
+
+class Failed(FrozenConfig):
+    """The run failed: what, what to do, and a stable code. `internal` is the code of a bug."""
+
+    event: Literal["failed"] = "failed"
+    code: str
+    message: str
+    hint: str
+    kind: ErrorKind
+
+
+class Cancelled(FrozenConfig):
+    """The run was stopped; `checkpoint_path` is None if it had not begun to train."""
+
+    event: Literal["cancelled"] = "cancelled"
+    checkpoint_path: str | None
+
+
+Event = Started | Progressed | EpochEnded | Finished | Failed | Cancelled
+_EVENT: TypeAdapter[Event] = TypeAdapter(Annotated[Event, Field(discriminator="event")])
+
+
+def write_event(event: Event) -> str:
+    """Return the event as one line of JSON, without the newline."""
+    return event.model_dump_json()
+
+
+def read_event(line: str) -> Event:
+    """Read one line of the trainer's stdout.
+
+    Raises
+    ------
+    TrainingError
+        If the line is no event of this protocol version.
+    """
+    try:
+        return _EVENT.validate_json(line)
+    except ValidationError as error:
+        raise TrainingError(
+            f"The trainer said something that is not in protocol {PROTOCOL_VERSION}: {describe_validation(error)}",
+            hint="The trainer and the window must come from the same release.",
+            code="training.protocol",
+            kind="environment",
+        ) from error
+
+
+class TrainRequest(FrozenConfig):
+    """Train from scratch as `config_path` (TOML) says; everything is written under `out`."""
+
+    kind: Literal["train"] = "train"
+    protocol_version: Literal[1] = PROTOCOL_VERSION
+    config_path: str
+    out: str
+
+
+class RetrainRequest(FrozenConfig):
+    """Fine-tune `base_package` with the feedback of a store.
+
+    Attributes
+    ----------
+    store
+        Path or URL of the store; it is only read.
+    base_package
+        Folder or zip of the parent package; it is never written.
+    reference_cohort
+        The ``.safetensors`` file of reference features that belongs to the parent, its ``.json`` beside it.
+    out
+        New folder for the candidate package, the comparison and the checkpoint.
+    readers
+        Only feedback of these readers; None means everybody's.
+    config, seed
+        How to train.
+    """
+
+    kind: Literal["retrain"] = "retrain"
+    protocol_version: Literal[1] = PROTOCOL_VERSION
+    store: str
+    base_package: str
+    reference_cohort: str
+    out: str
+    readers: tuple[str, ...] | None = None
+    config: RetrainConfig = RetrainConfig()
+    seed: int = Field(default=1, ge=0, lt=2**31)
+
+
+Request = TrainRequest | RetrainRequest
+_REQUEST: TypeAdapter[Request] = TypeAdapter(Annotated[Request, Field(discriminator="kind")])
+
+
+def write_request(request: Request, path: Path) -> None:
+    """Write the request file."""
+    path.write_text(request.model_dump_json(indent=2), encoding="utf-8")
+
+
+def read_request(path: Path) -> Request:
+    """Read a request file.
+
+    Raises
+    ------
+    TrainingError
+        If it cannot be read or is not a request of this protocol version.
+    """
+    try:
+        return _REQUEST.validate_json(path.read_bytes())
+    except OSError as error:
+        raise TrainingError(
+            f"The training request {path} cannot be read: {error.strerror}",
+            hint="Start the training again.",
+            code="training.request_unreadable",
+        ) from error
+    except ValidationError as error:
+        raise TrainingError(
+            f"{path} is not a training request of protocol {PROTOCOL_VERSION}: {describe_validation(error)}",
+            hint="The trainer and the window must come from the same release.",
+            code="training.request_invalid",
+        ) from error
