@@ -10,14 +10,14 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from types import TracebackType
-from typing import Literal
+from typing import TYPE_CHECKING
 
 from engine.errors import ErrorKind, HeadCTError
 from engine.progress import Cancelled
 
-Severity = Literal["info", "warning", "error", "bug"]
+if TYPE_CHECKING:
+    from app.viewmodels.notices import Notice, Severity
 
 EXIT_DONE = 0
 EXIT_USAGE = 2
@@ -28,39 +28,34 @@ EXIT_BY_KIND: dict[ErrorKind, int] = {"input": 3, "scope": 4, "environment": 5}
 BUG_HINT = "Your work so far is saved. Please send the report below; it holds no patient data."
 
 
-@dataclass(frozen=True)
-class Notice:
-    """One thing to tell the user.
+class ReportedElsewhere(Exception):
+    """The cause of an error lies in another process; `report` is what that process wrote, without patient data."""
 
-    Attributes
-    ----------
-    severity
-        ``bug`` is an error of the program itself; its `details` are the report.
-    title, message, hint
-        What happened to what, in words, and what to do. `hint` may be empty.
-    details
-        A traceback or other text to unfold; may be empty.
-    """
-
-    severity: Severity
-    title: str
-    message: str
-    hint: str = ""
-    details: str = ""
+    def __init__(self, report: str) -> None:
+        super().__init__("reported by another process")
+        self.report = report
 
 
 def notice_from(error: BaseException, title: str = "") -> Notice:
     """Turn any exception into a notice; `title` names what was being done."""
+    from app.viewmodels.notices import Notice
+
     if isinstance(error, HeadCTError):
         severity: Severity = "warning" if error.kind == "scope" else "error"
-        return Notice(severity, title or "This did not work", error.message, error.hint, f"Code: {error.code}")
+        return Notice(severity, title or "This did not work", error.message, error.hint, _details(error))
     return Notice(
-        "bug",
+        "error",
         title or "The program made a mistake",
         f"An error that the program does not know ended this step ({type(error).__name__}).",
         BUG_HINT,
         bug_report(error),
     )
+
+
+def _details(error: HeadCTError) -> str:
+    cause = error.__cause__
+    report = cause.report if isinstance(cause, ReportedElsewhere) else ""
+    return f"Code: {error.code}\n{report}".rstrip()
 
 
 def bug_report(error: BaseException) -> str:

@@ -18,6 +18,7 @@ from multiprocessing.context import SpawnProcess
 from multiprocessing.process import BaseProcess
 from typing import Any
 
+from app.errors import ReportedElsewhere
 from app.jobs.shared_volume import SharedVolume
 from engine.analysis import Analysis
 from engine.errors import HeadCTError, InferenceError
@@ -43,14 +44,6 @@ CANCEL_PATIENCE_S = 5.0
 SHUTDOWN_PATIENCE_S = 3.0
 
 Target = Callable[[Connection, WorkerSettings], None]
-
-
-class WorkerBug(Exception):
-    """The worker met an error that it does not know; `report` is its traceback without values."""
-
-    def __init__(self, report: str) -> None:
-        super().__init__("a bug in the compute worker")
-        self.report = report
 
 
 @dataclass(frozen=True, eq=False)
@@ -298,7 +291,7 @@ def _settle(reply: Reply) -> Any:
 def _failure(reply: Failed) -> HeadCTError:
     error = reply.error
     if reply.report:
-        error.__cause__ = WorkerBug(reply.report)
+        error.__cause__ = ReportedElsewhere(reply.report)
     return error
 
 

@@ -6,6 +6,7 @@ closes when the window goes, however it goes; a trainer that has not ended 30 s 
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import IO
 
+from app.errors import ReportedElsewhere
 from engine.errors import TrainingError
 from engine.progress import NULL_CONTEXT, Context
 from engine.progress import Cancelled as JobCancelled
@@ -133,10 +135,9 @@ def _ask_to_stop(process: subprocess.Popen[str]) -> None:
 def _end(process: subprocess.Popen[str]) -> None:
     """Leave no process, no zombie and no open pipe. The end of its stdin asks a trainer that still runs to stop."""
     if process.stdin is not None:
-        try:
+        # A stop may be unflushed for a process that is gone: the pipe is closed all the same.
+        with contextlib.suppress(BrokenPipeError):
             process.stdin.close()
-        except BrokenPipeError:
-            pass  # A stop was still unflushed for a process that is gone: the pipe is closed all the same.
     try:
         process.wait(timeout=END_PATIENCE_S)
     except subprocess.TimeoutExpired:
@@ -163,9 +164,5 @@ def _ended_without_result(returncode: int, stderr: IO[bytes]) -> TrainingError:
         code="training.ended",
         kind="environment",
     )
-    error.__cause__ = TrainerReport("\n".join(tail))
+    error.__cause__ = ReportedElsewhere("\n".join(tail))
     return error
-
-
-class TrainerReport(Exception):
-    """What the trainer wrote on stderr before it ended."""

@@ -1,0 +1,1 @@
+"""The commands, one file each. Imported at every start: only the standard library at the top of these files."""

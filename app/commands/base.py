@@ -1,0 +1,111 @@
+"""What every command shares: its shape, the registry that finds it, and what it may use."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import pkgutil
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from app.settings import AppPaths, Settings
+    from engine.findings.catalogue import Catalogue
+
+NOT_COMMANDS = frozenset({"base"})
+
+
+@dataclass(frozen=True)
+class Programs:
+    """What lies above the command line: the window and the trainer, started by `main.py`."""
+
+    window: Callable[[Environment, argparse.Namespace], int]
+    trainer: Callable[[Sequence[str]], int]
+
+
+class Environment:
+    """Paths, settings and programs, made when a command first asks for them."""
+
+    def __init__(self, home: Path | None, programs: Programs) -> None:
+        self.home = home
+        self.programs = programs
+
+    @cached_property
+    def paths(self) -> AppPaths:
+        """The program's folders; made if they are not there."""
+        from app.settings import AppPaths
+
+        return AppPaths.at(self.home).create()
+
+    @cached_property
+    def settings(self) -> Settings:
+        """The user's settings; what is wrong in the file is said on stderr."""
+        from app.settings import load_settings
+
+        loaded = load_settings(self.paths.settings_file)
+        for problem in loaded.problems:
+            say(f"settings: {problem}")
+        return loaded.settings
+
+    @cached_property
+    def catalogue(self) -> Catalogue:
+        """The 75 findings."""
+        from engine.findings.catalogue import load_catalogue
+
+        return load_catalogue(self.paths.catalogue_file)
+
+
+class Command(Protocol):
+    """A module of this package."""
+
+    NAME: str
+    SUMMARY: str
+    ORDER: int
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        """Declare the command's arguments."""
+
+    def run(self, arguments: argparse.Namespace, environment: Environment) -> int:
+        """Do it; the exit code. A HeadCTError that leaves here is reported by the caller."""
+
+
+def discover() -> dict[str, Command]:
+    """Return the commands by name, in their order.
+
+    Raises
+    ------
+    ValueError
+        If two files claim one name.
+    """
+    package = importlib.import_module("app.commands")
+    names = [item.name for item in pkgutil.iter_modules(package.__path__) if item.name not in NOT_COMMANDS]
+    commands: dict[str, Command] = {}
+    for module in sorted((importlib.import_module(f"app.commands.{name}") for name in names), key=lambda m: m.ORDER):
+        if module.NAME in commands:
+            raise ValueError(f"two files claim the command {module.NAME}")
+        commands[module.NAME] = module  # type: ignore[assignment]
+    return commands
+
+
+def say(text: str) -> None:
+    """Tell the person something on stderr; stdout belongs to results."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def require_existing(path: Path, what: str) -> Path:
+    """Return the path.
+
+    Raises
+    ------
+    HeadCTError
+        If nothing is there.
+    """
+    from engine.errors import HeadCTError
+
+    if not path.exists():
+        raise HeadCTError(f"The {what} {path} does not exist.", hint="Check the path.", code="input.not_found")
+    return path

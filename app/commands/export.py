@@ -1,0 +1,37 @@
+"""export: write the readers' corrections of a store."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from app.commands.base import Environment, require_existing, say
+
+NAME = "export"
+SUMMARY = "write the readers' corrections of a store as CSV or JSON Lines"
+ORDER = 70
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    parser.add_argument("--store", type=Path, required=True, metavar="FILE", help="the store; it is only read")
+    parser.add_argument("--format", choices=("csv", "jsonl"), required=True, help="which format")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the file")
+
+
+def run(arguments: argparse.Namespace, environment: Environment) -> int:
+    """Read the store and write one file."""
+    require_existing(arguments.store, "store")
+    from app.operations.export_corrections import export_corrections, find_exporter
+    from app.operations.files import require_folder
+    from engine.store.repository import Store
+
+    exporter = find_exporter(arguments.format)
+    path = require_folder(arguments.out) / f"corrections{exporter.suffix}"
+    store = Store.open(arguments.store)
+    try:
+        count = export_corrections(store, arguments.format, path)
+    finally:
+        store.close()
+    say(f"{count} corrections written: {path}")
+    return 0

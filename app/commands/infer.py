@@ -1,0 +1,70 @@
+"""infer: classify one series and write the result."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from app.commands.base import Environment, require_existing, say
+
+NAME = "infer"
+SUMMARY = "classify a head CT series and write the result as JSON"
+ORDER = 10
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    parser.add_argument("input", type=Path, metavar="INPUT", help="folder, file or ZIP of DICOM, or a NIfTI file")
+    parser.add_argument("--model", metavar="NAME|PATH", help="a model package (default: the active one)")
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), help="default: as in the settings, else auto")
+    parser.add_argument("--series", metavar="UID", help="which series (default: the analysable one with most slices)")
+    parser.add_argument("--out", type=Path, required=True, metavar="R.json", help="the result")
+    parser.add_argument("--ledger", type=Path, metavar="L.npz", help="also write the exact ledger of every logit")
+
+
+def run(arguments: argparse.Namespace, environment: Environment) -> int:
+    """Read, classify, write."""
+    require_existing(arguments.input, "input")
+    from app.operations.files import require_folder
+    from app.operations.run_inference import run_inference, write_analysis, write_ledger
+
+    for output in filter(None, (arguments.out, arguments.ledger)):
+        require_folder(output.absolute().parent)
+    package = model_path(environment, arguments.model)
+    loaded = load_input(arguments.input, arguments.series)
+    device = arguments.device or environment.settings.device
+    analysis = run_inference(loaded, package, environment.catalogue, device)
+    write_analysis(arguments.out, analysis)
+    if arguments.ledger is not None:
+        write_ledger(arguments.ledger, analysis)
+    positive = sum(finding.positive is True for finding in analysis.findings)
+    say(
+        f"{positive} of {len(analysis.ledger.keys)} covered findings at or above their operating point, in "
+        f"{analysis.timings_s.total:.1f} s on {analysis.device}: {arguments.out}"
+    )
+    say(f"Model {analysis.model.name}: {analysis.model.notice}. Research use only; not for diagnosis.")
+    return 0
+
+
+def model_path(environment: Environment, name: str | None) -> Path:
+    """Return the package that `name` means; the active one without a name."""
+    from app.operations.models import library, package_path
+
+    return package_path(library(environment.paths), name)
+
+
+def load_input(path: Path, series_uid: str | None):
+    """Scan, choose a series, say which, and read it."""
+    from app.operations.load_series import load_series
+    from app.operations.open_paths import choose_series, open_paths
+    from engine.dicom.series import require_readable
+
+    report = open_paths([path])
+    series = choose_series(report, path, series_uid)
+    if series_uid is None and len(report.series) > 1:
+        say(
+            f"{path} holds {len(report.series)} series; chosen: {series.instance_uid} ({series.n_slices} slices). "
+            "Choose another with --series UID; inspect lists them."
+        )
+    require_readable(series)
+    return load_series(series)

@@ -1,0 +1,27 @@
+"""train: train a model from scratch, as a TOML file says."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from app.commands.base import Environment, require_existing
+
+NAME = "train"
+SUMMARY = "train a model from scratch and write it as a package"
+ORDER = 50
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    parser.add_argument("config", type=Path, metavar="CONFIG.toml", help="the run (see configs/)")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for package, curve, checkpoints")
+
+
+def run(arguments: argparse.Namespace, environment: Environment) -> int:
+    """Hand over to the trainer, in this process."""
+    require_existing(arguments.config, "configuration")
+    from app.operations.files import require_folder
+
+    require_folder(arguments.out)
+    return environment.programs.trainer(["train", str(arguments.config), "--out", str(arguments.out)])
