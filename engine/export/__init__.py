@@ -1,0 +1,1 @@
+"""Results and corrections on their way out: one file a format."""

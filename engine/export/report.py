@@ -1,0 +1,105 @@
+"""What a corrections exporter is given, what it must be, and the columns that all of them write."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from engine.analysis import RESEARCH_NOTICE
+from engine.findings.catalogue import Finding
+from engine.store.records import CorrectionRow
+
+
+@dataclass(frozen=True)
+class CorrectionsReport:
+    """Readers' statements with the words of the catalogue.
+
+    Attributes
+    ----------
+    rows
+        Oldest first, from ``Store.corrections``.
+    labels
+        The label of each finding key; a key of another catalogue has none and is written without.
+    notice
+        Stands in every row, since rows get copied away from headers.
+    """
+
+    rows: tuple[CorrectionRow, ...]
+    labels: Mapping[str, str]
+    notice: str = RESEARCH_NOTICE
+
+
+class CorrectionsExporter(Protocol):
+    """One format.
+
+    Attributes
+    ----------
+    key
+        What the command line calls it.
+    label
+        What a save dialog calls it.
+    suffix
+        Of its files, with the dot.
+    carries_identity
+        Whether a field holds a direct patient identifier. Comments are the reader's free text: an exporter that
+        says False cannot vouch for what was typed there.
+    """
+
+    key: str
+    label: str
+    suffix: str
+    carries_identity: bool
+
+    def write(self, report: CorrectionsReport, path: Path) -> None:
+        """Write the report whole, or raise ExportError and leave `path` as it was."""
+
+
+def corrections_report(rows: tuple[CorrectionRow, ...], catalogue: Mapping[str, Finding]) -> CorrectionsReport:
+    """Join statements and catalogue."""
+    return CorrectionsReport(rows=rows, labels={key: finding.label for key, finding in catalogue.items()})
+
+
+COLUMNS = (
+    "series_instance_uid",
+    "study_instance_uid",
+    "finding_key",
+    "label",
+    "verdict",
+    "present",
+    "reason",
+    "comment",
+    "probability",
+    "model_name",
+    "model_digest",
+    "reader",
+    "created_utc",
+    "mode",
+    "sop_instance_uids",
+    "superseded",
+    "research_notice",
+)
+
+
+def fields_of(row: CorrectionRow, report: CorrectionsReport) -> dict[str, Any]:
+    """Return one row by `COLUMNS`, as plain JSON values."""
+    return {
+        "series_instance_uid": row.series_uid,
+        "study_instance_uid": row.study_uid,
+        "finding_key": row.finding_key,
+        "label": report.labels.get(row.finding_key, ""),
+        "verdict": row.verdict,
+        "present": row.present,
+        "reason": row.reason,
+        "comment": row.comment,
+        "probability": row.probability,
+        "model_name": row.model_name,
+        "model_digest": row.model_digest,
+        "reader": row.reader,
+        "created_utc": row.created_utc.isoformat(),
+        "mode": row.mode,
+        "sop_instance_uids": list(row.sop_instance_uids),
+        "superseded": row.superseded,
+        "research_notice": report.notice,
+    }
