@@ -110,7 +110,7 @@ class ComputeProcess:
         Cancelled
             If the context is cancelled; the worker keeps loading.
         """
-        if self._process is None or not self._process.is_alive():
+        if self._process is None or _has_ended(self._process):
             self._discard()
             self._spawn()
         while self._started is None:
@@ -246,7 +246,7 @@ class ComputeProcess:
                 return reply
         except (EOFError, OSError) as error:
             raise _Gone from error
-        if not process.is_alive() and not connection.poll():
+        if _has_ended(process) and not connection.poll():
             raise _Gone
         return None
 
@@ -301,6 +301,11 @@ def _is_cancelled(context: Context) -> bool:
     except Cancelled:
         return True
     return False
+
+
+def _has_ended(process: BaseProcess) -> bool:
+    """Ask the sentinel, which knows at once; `is_alive` may still say yes shortly after a kill."""
+    return bool(wait([process.sentinel], 0))
 
 
 def _end(process: BaseProcess) -> None:

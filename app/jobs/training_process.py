@@ -63,6 +63,9 @@ def run_trainer(
         process = _start(command, stderr)
         try:
             last = _follow(process, on_event, context, stop_patience_s)
+        except BaseException:
+            process.kill()  # Nobody listens to it any more.
+            raise
         finally:
             _end(process)
         if isinstance(last, Finished):
