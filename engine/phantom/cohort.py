@@ -1,0 +1,139 @@
+"""Phantom studies on disk: DICOM series, masks as NIfTI, and a table of labels."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import SimpleITK as sitk
+from numpy.typing import NDArray
+
+from engine.dicom.writer import CtHeader, write_ct_series
+from engine.errors import ConfigError
+from engine.geometry import VolumeGeometry
+from engine.phantom.spec import PhantomSpec
+from engine.phantom.study import PAINTED_KEYS, PhantomStudy, generate, uid
+from engine.progress import NULL_CONTEXT, Context
+
+NOTICE = "SYNTHETIC PHANTOM, no patient. For demonstration and tests only, not for diagnosis."
+LABEL_COLUMNS = ("path", "patient", "seed", *PAINTED_KEYS)
+
+
+def study_seed(cohort_seed: int, index: int) -> int:
+    """Return the seed of study `index` of a cohort: 32 bits that no other cohort seed repeats in order."""
+    return int(np.random.SeedSequence([cohort_seed, index]).generate_state(1)[0])
+
+
+def header(study: PhantomStudy) -> CtHeader:
+    """Return the header of a phantom, which says at every turn that it is synthetic."""
+    seed, spec = study.seed, study.spec
+    return CtHeader(
+        study_instance_uid=uid(seed, spec, "study"),
+        series_instance_uid=uid(seed, spec, "series"),
+        frame_of_reference_uid=uid(seed, spec, "frame"),
+        patient_name="PHANTOM^SYNTHETIC",
+        patient_id=f"PHANTOM-{seed}",
+        study_description="SYNTHETIC HEAD PHANTOM",
+        series_description="SYNTHETIC PHANTOM",
+        manufacturer="Synthetic (no scanner)",
+        model_name="Head CT phantom",
+        convolution_kernel="SYNTHETIC",
+        slice_thickness_mm=spec.slice_spacing_mm,
+        image_comments=NOTICE,
+    )
+
+
+def write_dicom(study: PhantomStudy, folder: Path, context: Context = NULL_CONTEXT) -> tuple[Path, ...]:
+    """Write a study as a CT series, one file a slice; the same study gives the same bytes.
+
+    Raises
+    ------
+    DicomError
+        If a file cannot be written.
+    """
+    return write_ct_series(folder, study.volume, header(study), context)
+
+
+def write_cohort(
+    out: Path, n: int, seed: int, spec: PhantomSpec = PhantomSpec(), context: Context = NULL_CONTEXT
+) -> Path:
+    """Write `n` studies, their masks and their labels.
+
+    Parameters
+    ----------
+    out
+        Gets ``study_00001/0001.dcm`` and on, ``study_00001_masks/<key>.nii.gz`` for every positive finding, and
+        ``labels.csv`` (`LABEL_COLUMNS`: the study's folder, its PatientID, its seed, and 1 or 0 for every key).
+    n
+        How many studies, at least one.
+    seed
+        The cohort's seed; study i is `generate(study_seed(seed, i), spec)`.
+
+    Returns
+    -------
+    Path
+        The table of labels, which is written last.
+
+    Raises
+    ------
+    ConfigError
+        If `n` is not positive, or the gantry is tilted, for NIfTI through SimpleITK holds no sheared masks.
+    DicomError
+        If a file cannot be written.
+    Cancelled
+        If the context asks to stop, between slices.
+    """
+    _check(n, seed, spec)
+    rows = []
+    for index in range(n):
+        study = generate(study_seed(seed, index), spec, None, context)
+        name = f"study_{index + 1:05d}"
+        write_dicom(study, out / name, context)
+        write_masks(study, out / f"{name}_masks")
+        rows.append((name, f"PHANTOM-{study.seed}", study.seed, *(study.labels[key] for key in PAINTED_KEYS)))
+        context.progress(index + 1, n, "phantom studies")
+    table = out / "labels.csv"
+    with table.open("w", encoding="utf-8", newline="") as stream:
+        writer = csv.writer(stream, lineterminator="\n")
+        writer.writerow(LABEL_COLUMNS)
+        writer.writerows(rows)
+    return table
+
+
+def write_masks(study: PhantomStudy, folder: Path) -> tuple[Path, ...]:
+    """Write every mask as ``<key>.nii.gz`` (0 and 1, uint8), in the place of the volume."""
+    geometry = study.volume.require_geometry()
+    paths = []
+    for key, mask in study.masks.items():
+        folder.mkdir(parents=True, exist_ok=True)
+        paths.append(folder / f"{key}.nii.gz")
+        sitk.WriteImage(_image(mask, geometry), str(paths[-1]), useCompression=True)
+    return tuple(paths)
+
+
+def _image(mask: NDArray[np.bool_], geometry: VolumeGeometry) -> Any:
+    image: Any = sitk.GetImageFromArray(mask.astype(np.uint8))
+    row_mm, column_mm = geometry.pixel_spacing_mm
+    slice_mm = float(geometry.normal_spacing_mm[0]) if geometry.n_slices > 1 else 1.0
+    image.SetSpacing((column_mm, row_mm, slice_mm))
+    image.SetOrigin([float(value) for value in geometry.origins_lps_mm[0]])
+    axes = np.stack([geometry.row_cosine_lps, geometry.column_cosine_lps, geometry.normal_lps], axis=1)
+    image.SetDirection([float(value) for value in axes.ravel()])
+    return image
+
+
+def _check(n: int, seed: int, spec: PhantomSpec) -> None:
+    reasons = {
+        f"{n} studies are none": n < 1,
+        f"the seed {seed} is negative": seed < 0,
+        f"masks of a gantry tilted by {spec.tilt_deg} degrees fit no NIfTI": spec.tilt_deg != 0,
+    }
+    for reason, applies in reasons.items():
+        if applies:
+            raise ConfigError(
+                f"The phantom cohort cannot be written: {reason}.",
+                hint="Ask for one study or more, a seed of 0 or more, and no tilt.",
+                code="phantom.cohort",
+            )

@@ -1,0 +1,1 @@
+"""One file per finding that the phantom can paint; `registry` discovers them."""
