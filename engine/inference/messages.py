@@ -13,6 +13,9 @@ from engine.analysis import Analysis, ModelIdentity
 from engine.errors import HeadCTError
 from engine.geometry import VolumeGeometry
 
+UNKNOWN_REQUEST = -1
+"""The request id of a `Failed` that answers no request: the worker could not start, or something unreadable came."""
+
 
 @dataclass(frozen=True)
 class WorkerSettings:
@@ -60,7 +63,7 @@ class Cancel:
 
 @dataclass(frozen=True)
 class Shutdown:
-    """Finish and exit."""
+    """Stop at the next batch what is running, drop what waits, and exit."""
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,279 @@
+"""From a volume to an `Analysis`: prepare, backbone, classifier, ledger, findings.
+
+Legend: B study (always 1 here), S slice, D feature width, C finding, K expert.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from engine.analysis import Analysis, FindingResult, GeometrySummary, Ledger, ModelIdentity, SliceResult, Timings
+from engine.errors import InferenceError, PackageError
+from engine.explain.ledger import check_ledger, compute_ledger
+from engine.findings.catalogue import Catalogue, Finding
+from engine.geometry import Volume
+from engine.inference.device import choose_device, repeatable
+from engine.inference.features import FeatureExtractor
+from engine.models.backbones.network import Backbone
+from engine.models.backbones.registry import BackboneRegistry, build_backbone
+from engine.models.calibration import sigmoid
+from engine.models.manifest import Manifest
+from engine.models.package import LoadedPackage, load_package
+from engine.preprocess.prepare import prepare
+from engine.preprocess.spec import PreparedVolume
+from engine.progress import NULL_CONTEXT, Context
+
+
+@dataclass(frozen=True, eq=False)
+class Acquisition:
+    """What the result must say about the series that was read.
+
+    Attributes
+    ----------
+    volume
+        The acquired slices.
+    study_instance_uid, series_instance_uid
+        Of the series.
+    read_s, prepare_s
+        Seconds that reading and preparing took.
+    warnings
+        What reading has to say to the reader of the result.
+    """
+
+    volume: Volume
+    study_instance_uid: str
+    series_instance_uid: str
+    read_s: float
+    prepare_s: float
+    warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class HeadResult:
+    """The classifier's output for one study, on the CPU, ledger checked."""
+
+    logits_C: NDArray[np.float32]
+    attention_S: NDArray[np.float32]
+    gates_SK: NDArray[np.float32]
+    ledger_CSK: NDArray[np.float32]
+    bias_C: NDArray[np.float32]
+
+
+class Predictor:
+    """One model package on its backbone; use it from one thread at a time.
+
+    Parameters
+    ----------
+    package
+        The verified package.
+    backbone
+        The network that the package names; a package with LoRA adapters changes it in place, so it must be a fresh one.
+    device
+        Where to compute.
+    catalogue
+        All findings.
+
+    Raises
+    ------
+    PackageError
+        If the package predicts a key that the catalogue does not have, or is made for another backbone.
+    """
+
+    def __init__(self, package: LoadedPackage, backbone: Backbone, device: torch.device, catalogue: Catalogue) -> None:
+        _require_fit(package.manifest, backbone, catalogue)
+        _adapt(backbone, package)
+        self.package = package
+        self._catalogue = catalogue
+        self._extractor = FeatureExtractor(backbone, device)
+
+    @classmethod
+    def open(
+        cls, package_path: Path, catalogue: Catalogue, device: str = "auto", registry: BackboneRegistry | None = None
+    ) -> Self:
+        """Load a package and its backbone.
+
+        Raises
+        ------
+        PackageError
+            If the package is refused, or the backbone's weights are missing.
+        InferenceError
+            If the device is not there.
+        """
+        chosen = choose_device(device)
+        package = load_package(package_path, registry)
+        return cls(package, build_backbone(package.manifest.backbone.name, registry), chosen, catalogue)
+
+    @property
+    def identity(self) -> ModelIdentity:
+        """Name, digest and notice of the model."""
+        manifest = self.package.manifest
+        return ModelIdentity(manifest.name, manifest.digest, manifest.notice)
+
+    @property
+    def device(self) -> torch.device:
+        """Where it computes now."""
+        return self._extractor.device
+
+    def features(self, prepared: PreparedVolume, context: Context = NULL_CONTEXT) -> NDArray[np.float32]:
+        """Return the backbone's feature of every prepared slice, (S, D); see `FeatureExtractor.features`."""
+        return self._extractor.features(prepared, context)
+
+    def analyse(
+        self,
+        volume: Volume,
+        *,
+        study_instance_uid: str,
+        series_instance_uid: str,
+        read_s: float,
+        warnings: Sequence[str] = (),
+        context: Context = NULL_CONTEXT,
+    ) -> Analysis:
+        """Prepare a volume as the package asks and classify it.
+
+        Raises
+        ------
+        GeometryError
+            If the volume has no place in space.
+        InferenceError
+            If the backbone's or the classifier's numbers may not be shown.
+        Cancelled
+            If the context says so.
+        """
+        started = time.perf_counter()
+        prepared = prepare(volume, self.package.manifest.preprocessing, context)
+        prepare_s = time.perf_counter() - started
+        acquisition = Acquisition(
+            volume, study_instance_uid, series_instance_uid, read_s, prepare_s, (*warnings, *prepared.warnings)
+        )
+        return self.predict(prepared, acquisition, context)
+
+    def predict(self, prepared: PreparedVolume, acquisition: Acquisition, context: Context = NULL_CONTEXT) -> Analysis:
+        """Classify a prepared study.
+
+        Raises
+        ------
+        InferenceError
+            If a number is not finite, or the ledger does not add up to the logits; then nothing is returned.
+        Cancelled
+            If the context says so.
+        """
+        started = time.perf_counter()
+        features_SD = self.features(prepared, context)
+        backbone_done = time.perf_counter()
+        head = self._classify(features_SD)
+        head_s = time.perf_counter() - backbone_done
+        backbone_s = backbone_done - started
+        measured = (acquisition.read_s, acquisition.prepare_s, backbone_s, head_s)
+        return Analysis(
+            study_instance_uid=acquisition.study_instance_uid,
+            series_instance_uid=acquisition.series_instance_uid,
+            geometry=_geometry_summary(acquisition.volume),
+            model=self.identity,
+            device=str(self.device),
+            findings=self._findings(head),
+            slices=_slices(prepared, acquisition.volume, head),
+            ledger=Ledger(self.package.manifest.finding_keys, head.ledger_CSK, head.bias_C, head.logits_C),
+            acquired_weights=prepared.acquired_weights,
+            warnings=(*acquisition.warnings, *self._extractor.warnings),
+            timings_s=Timings(*measured, total=sum(measured)),
+        )
+
+    def _classify(self, features_SD: NDArray[np.float32]) -> HeadResult:
+        """Run the classifier and its ledger; both are small, and run on the CPU whatever the backbone's device is."""
+        classifier = self.package.classifier
+        with torch.inference_mode(), repeatable():
+            features_BSD = torch.from_numpy(features_SD).unsqueeze(0)
+            output = classifier(features_BSD)
+            if not torch.isfinite(output.logits_BC).all():
+                raise _not_finite()
+            ledger_BCSK, bias_C = compute_ledger(classifier, features_BSD, output)
+            check_ledger(ledger_BCSK, bias_C, output.logits_BC)
+        return HeadResult(
+            logits_C=output.logits_BC[0].numpy(),
+            attention_S=output.attention_BS[0].numpy(),
+            gates_SK=output.gates_BSK[0].numpy(),
+            ledger_CSK=ledger_BCSK[0].numpy(),
+            bias_C=bias_C.numpy().copy(),
+        )
+
+    def _findings(self, head: HeadResult) -> tuple[FindingResult, ...]:
+        rows = {key: float(head.logits_C[row]) for row, key in enumerate(self.package.manifest.finding_keys)}
+        return tuple(self._finding(finding, rows.get(finding.key)) for finding in self._catalogue.values())
+
+    def _finding(self, finding: Finding, logit: float | None) -> FindingResult:
+        words = (finding.key, finding.label, finding.category)
+        if logit is None:
+            return FindingResult(*words, False, None, None, None, None, None)
+        probability = sigmoid(logit)
+        calibrated = self.package.calibration.probability(finding.key, logit)
+        operating_point = self.package.manifest.operating_points[finding.key]
+        positive = (probability if calibrated is None else calibrated) >= operating_point
+        return FindingResult(*words, True, logit, probability, calibrated, operating_point, positive)
+
+
+def _slices(prepared: PreparedVolume, volume: Volume, head: HeadResult) -> tuple[SliceResult, ...]:
+    return tuple(
+        SliceResult(
+            index=index,
+            position_mm=float(prepared.position_mm[index]),
+            sop_instance_uids=tuple(volume.sop_instance_uids[under] for under in prepared.acquired_under(index)),
+            attention=float(attention),
+            gate_weights=tuple(float(gate) for gate in head.gates_SK[index]),
+        )
+        for index, attention in enumerate(head.attention_S)
+    )
+
+
+def _geometry_summary(volume: Volume) -> GeometrySummary:
+    geometry = volume.require_geometry()
+    return GeometrySummary(
+        acquired_slices=geometry.n_slices,
+        tilt_deg=geometry.tilt_deg,
+        normal_spacing_mm=tuple(float(value) for value in geometry.normal_spacing_mm),
+        rows=geometry.rows,
+        columns=geometry.columns,
+    )
+
+
+def _adapt(backbone: Backbone, package: LoadedPackage) -> None:
+    """Give the backbone the package's LoRA adapters, if it has any."""
+    if package.manifest.lora is None:
+        return
+    # peft takes seconds to import, and most packages have no adapters.
+    from engine.models.lora import apply_lora, load_adapter_state
+
+    apply_lora(backbone, package.manifest.lora.settings)
+    load_adapter_state(backbone, package.adapter)
+
+
+def _require_fit(manifest: Manifest, backbone: Backbone, catalogue: Catalogue) -> None:
+    if backbone.spec.name != manifest.backbone.name:
+        raise PackageError(
+            f"The model {manifest.name} stands on {manifest.backbone.name}, not on {backbone.spec.name}.",
+            hint="Load it with the backbone that it names.",
+            code="package.other_backbone",
+        )
+    unknown = [key for key in manifest.finding_keys if key not in catalogue]
+    if unknown:
+        raise PackageError(
+            f"The model {manifest.name} predicts findings that the catalogue does not have: {', '.join(unknown[:5])}.",
+            hint="Update the program, or use another model.",
+            code="package.unknown_finding",
+        )
+
+
+def _not_finite() -> InferenceError:
+    return InferenceError(
+        "The classifier gave logits that are not finite; no result is shown.",
+        hint="Run the study again on the CPU; if the message comes again, choose another model.",
+        code="inference.not_finite",
+        kind="environment",
+    )
