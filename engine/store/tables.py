@@ -8,7 +8,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import JSON, CheckConstraint, DateTime, ForeignKey, Index, LargeBinary, String, Text
+from sqlalchemy import JSON, CheckConstraint, DateTime, Double, ForeignKey, Index, LargeBinary, String, Text
 from sqlalchemy.engine import Dialect
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from sqlalchemy.types import TypeDecorator
@@ -39,7 +39,7 @@ class UtcDateTime(TypeDecorator[datetime]):
 class Base(DeclarativeBase):
     """The declarative base."""
 
-    type_annotation_map = {datetime: UtcDateTime, str: Text(), list[str]: JSON()}
+    type_annotation_map = {datetime: UtcDateTime, str: Text(), float: Double(), list[str]: JSON()}
 
 
 class StudyTable(Base):

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import signal
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
@@ -15,6 +18,7 @@ import pytest
 from engine.errors import StoreError
 from engine.findings.catalogue import Catalogue
 from engine.store.repository import INTERRUPTED, Store
+from tests.conftest import PROJECT_ROOT
 from tests.support.store_values import (
     DIGEST,
     SERIES,
@@ -261,3 +265,27 @@ def test_an_sqlite_url_opens_the_same_file(store: Store, path: Path) -> None:
     with Store.open(f"sqlite:///{path}") as by_url:
         assert by_url.path == path
         assert by_url.list_series() == store.list_series()
+
+
+KILLED_ANALYSIS = """
+import os, signal, sys
+from pathlib import Path
+from engine.store.repository import Store
+from tests.support.store_values import SERIES
+
+store = Store.open(Path(sys.argv[1]))
+store.set_series_state(SERIES.series_uid, "analysing")
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="SIGKILL is POSIX")
+def test_an_analysis_of_a_killed_process_becomes_new(store: Store, path: Path) -> None:
+    store.close()
+    killed = subprocess.run([sys.executable, "-c", KILLED_ANALYSIS, str(path)], cwd=PROJECT_ROOT, check=False)
+    assert killed.returncode == -signal.SIGKILL
+    with closing(sqlite3.connect(path)) as raw:
+        assert raw.execute("SELECT state FROM series").fetchone() == ("analysing",)
+    with Store.open(path) as again:
+        assert again.list_series()[0].state == "new"
+        assert again.list_series()[0].state_message == INTERRUPTED

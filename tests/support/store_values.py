@@ -68,9 +68,7 @@ def make_analysis(
     values = random.normal(size=(covered, 5, 7)).astype(np.float32)
     bias = random.normal(size=covered).astype(np.float32)
     logits = (values.sum(axis=(1, 2), dtype=np.float64) + bias).astype(np.float32)
-    probabilities = {
-        key: float(1 / (1 + np.exp(-np.float64(logit)))) for key, logit in zip(keys, logits, strict=True)
-    }
+    probabilities = {key: float(1 / (1 + np.exp(-np.float64(logit)))) for key, logit in zip(keys, logits, strict=True)}
     findings = tuple(
         FindingResult(
             key=item.key,

@@ -119,7 +119,7 @@ def _feedback() -> None:
         sa.Column("reader", sa.Text(), nullable=False),
         sa.Column("mode", WORD, nullable=False),
         sa.Column("model_digest", UID),
-        sa.Column("probability", sa.Float()),
+        sa.Column("probability", sa.Double()),
         sa.Column("sop_instance_uids", sa.JSON(), nullable=False),
         sa.Column("reason", sa.Text(), nullable=False),
         sa.Column("comment", sa.Text(), nullable=False),

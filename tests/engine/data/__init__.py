@@ -1,0 +1,1 @@
+"""Fixture stores, one per released revision."""
