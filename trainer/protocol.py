@@ -177,3 +177,93 @@ def read_request(path: Path) -> Request:
             hint="The trainer and the window must come from the same release.",
             code="training.request_invalid",
         ) from error
+
+
+class FindingComparison(FrozenConfig):
+    """Parent against candidate on one finding; no AUC and the note ``too few`` where cases are too few."""
+
+    parent_auc: float | None
+    candidate_auc: float | None
+    n_pos: int
+    n_neg: int
+    note: str
+
+
+class SetComparison(FrozenConfig):
+    """Parent against candidate on one set of studies; the means are over the findings that have an AUC."""
+
+    description: str
+    n_studies: int
+    parent_mean_auc: float | None
+    candidate_mean_auc: float | None
+    findings: dict[str, FindingComparison]
+
+
+class SkippedSeries(FrozenConfig):
+    """A reviewed series that could not be used: where it was looked for, a stable code, and why."""
+
+    source_path: str
+    code: str
+    reason: str
+
+
+class OwnStudies(FrozenConfig):
+    """What the readers' feedback came to; counts only.
+
+    Attributes
+    ----------
+    n_statements
+        Standing statements that a finding is present or absent, of findings that the model predicts.
+    n_unsure, n_conflicting, n_not_covered
+        Masked: statements of readers who were unsure, findings of a series on which readers contradict each other,
+        and statements on findings that the model does not predict.
+    n_train, n_heldout
+        Series trained on, and series set apart by patient and never trained on.
+    """
+
+    n_statements: int
+    n_unsure: int
+    n_conflicting: int
+    n_not_covered: int
+    n_train: int
+    n_heldout: int
+    skipped: tuple[SkippedSeries, ...]
+
+
+class Comparison(FrozenConfig):
+    """The document ``comparison.json``: what was measured before a person decides about a candidate."""
+
+    schema_version: Literal[1] = 1
+    notice: str
+    parent_name: str
+    parent_digest: str
+    candidate_name: str
+    candidate_digest: str
+    heldout: SetComparison
+    own_heldout: SetComparison
+    own: OwnStudies
+    verdict: str
+
+
+def read_comparison(path: Path) -> Comparison:
+    """Read a comparison.
+
+    Raises
+    ------
+    TrainingError
+        If it cannot be read or is no comparison.
+    """
+    try:
+        return Comparison.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise TrainingError(
+            f"The comparison {path} cannot be read: {error.strerror}",
+            hint="Retrain again to get a new one.",
+            code="training.comparison_unreadable",
+        ) from error
+    except ValidationError as error:
+        raise TrainingError(
+            f"{path} is not a comparison of two models: {describe_validation(error)}",
+            hint="Retrain again to get a new one.",
+            code="training.comparison_invalid",
+        ) from error

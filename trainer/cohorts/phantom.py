@@ -22,7 +22,7 @@ from engine.errors import TrainingError
 from engine.inference.device import choose_device
 from engine.inference.features import FeatureExtractor
 from engine.models.backbones.registry import build_backbone, default_registry
-from engine.phantom.generate import PAINTED_KEYS, generate
+from engine.phantom.study import PAINTED_KEYS, generate
 from engine.progress import NULL_CONTEXT, Context
 from trainer.config import SPLITS, PhantomCohortConfig, Split, TrainConfig, canonical_digest
 from trainer.datasets import StudyFeatures

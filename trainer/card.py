@@ -1,0 +1,150 @@
+"""What a model card and a verdict say: the measured numbers, in words that claim no more than was measured."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from trainer.config import TrainConfig
+from trainer.evaluate import Evaluation, FindingCalibration
+from trainer.protocol import Comparison, SetComparison
+
+WORSE_BY = 0.02
+
+
+def train_card(
+    config: TrainConfig,
+    evaluation: Evaluation,
+    calibration: Sequence[FindingCalibration],
+    cohort_digest: str,
+    kept_epoch: int,
+) -> str:
+    """Write the card of a model that was trained from scratch on phantoms."""
+    cohort = config.cohort
+    return f"""# {config.name} {config.version}
+
+**{config.notice}.** Research use only. Not a medical device; not for diagnosis.
+
+## What it is
+{config.description}. Frozen backbone `{config.backbone}`; a Mixture of Low-Rank Experts
+(K = {config.molre.n_experts}, rank {config.molre.rank}, router width {config.molre.hidden}), attention pooling
+over slices and a linear head were trained.
+
+## Data
+Only computer-generated phantoms: simple head shapes with painted findings and simulated noise. No scan of a person
+took part in training, validation, calibration or testing. {cohort.n_train} studies to train, {cohort.n_validate} to
+choose the epoch, {cohort.n_calibrate} to calibrate, {cohort.n_test} to test; every study has a seed of its own and no
+seed is in two sets (cohort seed {cohort.seed}, run seed {config.seed}). Digest of the cohort:
+`{cohort_digest}`.
+
+## Intended use
+To show how the program works, from opening a study to retraining, with a model that was really trained. Nothing else.
+
+## Limits
+- A phantom is far simpler than a head. **Expect the output on a real scan to be meaningless**, however good the table
+  looks.
+- {len(evaluation.findings)} of the 75 findings are predicted; the others are not covered.
+- Features were computed once per study, without augmentation and without LoRA (`mode = "cached"`).
+- The classifier sees slices without regard to side: no laterality is claimed.
+- The test set is small: below 10 positive or negative cases no AUC is given ("too few").
+
+## Measured
+{evaluation.n_studies} held-out phantoms; weights of epoch {kept_epoch}, the one with the best mean validation AUC.
+{_mean_line(evaluation)}
+
+{_table(evaluation, {item.key: item for item in calibration})}
+
+A calibrated probability is Platt's; the operating point is Youden's, on the uncalibrated probability; both from the
+calibration phantoms, and neither where these have too few cases (then the operating point is 0.5).
+
+## Training
+Multi-label focal loss (γ = {config.loss.gamma:g}, prevalence weights), AdamW with
+{config.optimiser.head_learning_rate:g} for the head, {config.optimiser.pooling_learning_rate:g} for the pooling query
+and {config.optimiser.molre_learning_rate:g} for the mixture, at least {config.schedule.min_epochs} epochs, stopped
+after {config.schedule.patience} without a better mean validation AUC.
+"""
+
+
+def retrain_card(notice: str, comparison: Comparison) -> str:
+    """Write the card of a candidate that was fine-tuned from feedback."""
+    own = comparison.own
+    return f"""# {comparison.candidate_name}, retrained from feedback
+
+**{notice}.** Research use only. Not a medical device; not for diagnosis.
+
+A child of `{comparison.parent_name}` (manifest digest `{comparison.parent_digest}`), fine-tuned on {own.n_train}
+reviewed studies with replay of the parent's reference cohort. {own.n_statements} statements of readers counted; findings
+that nobody reviewed, unsure answers ({own.n_unsure}) and contradictions ({own.n_conflicting}) were masked.
+{own.n_heldout} reviewed studies were set apart by patient and never trained on; {len(own.skipped)} could not be used.
+
+## Measured
+{comparison.verdict}
+
+{_comparison_table(comparison.heldout)}
+
+The limits on the parent's card hold for this model too.
+"""
+
+
+def verdict(heldout: SetComparison, own_heldout: SetComparison) -> str:
+    """Say what was measured, and no more: whether the candidate is good enough is for a person to decide."""
+    return f"{_set_sentence(heldout)} {_worse_sentence(heldout)} {_set_sentence(own_heldout)}"
+
+
+def _set_sentence(measured: SetComparison) -> str:
+    scored = sum(item.parent_auc is not None for item in measured.findings.values())
+    where = f"On {measured.n_studies} {measured.description}"
+    if measured.parent_mean_auc is None or measured.candidate_mean_auc is None:
+        return f"{where}: too few cases for an AUC of any finding."
+    change = measured.candidate_mean_auc - measured.parent_mean_auc
+    return (
+        f"{where}: mean AUC {measured.parent_mean_auc:.3f} for the parent, {measured.candidate_mean_auc:.3f} for the "
+        f"candidate ({change:+.3f}), over {scored} of {len(measured.findings)} findings; the others have too few cases."
+    )
+
+
+def _worse_sentence(measured: SetComparison) -> str:
+    worse = [
+        f"{key} ({item.parent_auc:.3f} to {item.candidate_auc:.3f})"
+        for key, item in measured.findings.items()
+        if item.parent_auc is not None and item.candidate_auc is not None
+        if item.parent_auc - item.candidate_auc > WORSE_BY
+    ]
+    if not worse:
+        return f"No finding there lost more than {WORSE_BY:g}."
+    return f"Lost more than {WORSE_BY:g} there: {', '.join(worse)}."
+
+
+def _mean_line(evaluation: Evaluation) -> str:
+    if evaluation.mean_auc is None or evaluation.std_auc is None:
+        return "No finding has enough cases for an AUC."
+    return (
+        f"Mean AUC {evaluation.mean_auc:.3f} ± {evaluation.std_auc:.3f} (standard deviation over the "
+        f"{evaluation.n_scored} findings that have one)."
+    )
+
+
+def _table(evaluation: Evaluation, calibration: Mapping[str, FindingCalibration]) -> str:
+    lines = [
+        "| finding | AUC | positive | negative | operating point | calibrated |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
+    for score in evaluation.findings:
+        item = calibration[score.key]
+        lines.append(
+            f"| {score.key} | {_auc(score.auc)} | {score.n_pos} | {score.n_neg} | {item.operating_point:.3f} | "
+            f"{'yes' if item.platt else 'no'} |"
+        )
+    return "\n".join(lines)
+
+
+def _comparison_table(measured: SetComparison) -> str:
+    lines = ["| finding | parent AUC | candidate AUC | positive | negative |", "| --- | --- | --- | --- | --- |"]
+    lines += [
+        f"| {key} | {_auc(item.parent_auc)} | {_auc(item.candidate_auc)} | {item.n_pos} | {item.n_neg} |"
+        for key, item in measured.findings.items()
+    ]
+    return "\n".join(lines)
+
+
+def _auc(value: float | None) -> str:
+    return "too few" if value is None else f"{value:.3f}"

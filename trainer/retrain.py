@@ -1,0 +1,331 @@
+"""Retraining from feedback: the parent's weights, the readers' studies, replay against forgetting, and a comparison.
+
+The parent is only read. What is written under the output folder: ``package/`` (the candidate), ``comparison.json`` and
+``checkpoint.safetensors``. Features of readers' studies stay in memory.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from engine.errors import HeadCTError, TrainingError
+from engine.inference.device import choose_device
+from engine.inference.features import FeatureExtractor
+from engine.models.backbones.registry import build_backbone
+from engine.models.classifier import MoLREClassifier
+from engine.models.lora import apply_lora, load_adapter_state
+from engine.models.manifest import Manifest, ManifestDraft, TrainingRecord
+from engine.models.package import LoadedPackage, load_package, write_package
+from engine.progress import NULL_CONTEXT, Context
+from trainer.card import retrain_card, verdict
+from trainer.cohorts.feedback import Feedback, ReviewedSeries, read_feedback, read_reviewed
+from trainer.config import RetrainConfig, canonical_digest, config_digest
+from trainer.datasets import StudyFeatures
+from trainer.evaluate import FindingCalibration, evaluate_studies
+from trainer.features import volume_features
+from trainer.files import write_json
+from trainer.loop import FitData, FitResult, FitSettings, fit
+from trainer.protocol import (
+    Comparison,
+    Event,
+    FindingComparison,
+    Finished,
+    OwnStudies,
+    RetrainRequest,
+    SetComparison,
+    SkippedSeries,
+)
+from trainer.reference import ReferenceCohort, read_reference
+from trainer.training import (
+    CHECKPOINT_FILE,
+    as_calibration,
+    calibrate_on,
+    calibration_metrics,
+    epoch_events,
+    history_metrics,
+    new_package_folder,
+)
+
+COMPARISON_FILE = "comparison.json"
+HELDOUT_DESCRIPTION = "held-out synthetic phantoms that neither model was trained on"
+OWN_DESCRIPTION = "reviewed studies set apart by patient"
+
+
+@dataclass(frozen=True, eq=False)
+class OwnFeatures:
+    """Readers' studies with features, on either side of the split, and those that could not be used."""
+
+    train: tuple[StudyFeatures, ...]
+    heldout: tuple[StudyFeatures, ...]
+    skipped: tuple[SkippedSeries, ...]
+
+
+def run_retraining(request: RetrainRequest, emit: Callable[[Event], None], context: Context = NULL_CONTEXT) -> Finished:
+    """Fine-tune a package with the feedback of a store, and compare the candidate with its parent.
+
+    Raises
+    ------
+    TrainingError
+        If there is no feedback to learn from, the reference cohort is not the parent's, or the run cannot go on.
+    PackageError, StoreError
+        If the parent or the store cannot be read.
+    Cancelled
+        When the context says so; a checkpoint stands in the output folder if training had begun.
+    """
+    out = Path(request.out)
+    package_folder = new_package_folder(out)
+    config = request.config
+    if config.threads is not None:
+        torch.set_num_threads(config.threads)
+    parent = load_package(Path(request.base_package))
+    reference = read_reference(Path(request.reference_cohort), parent.manifest)
+    feedback = read_feedback(request.store, parent.manifest.finding_keys, request.readers)
+    own = own_features(feedback.series, parent, config.heldout_fraction, context)
+    _require_training_studies(own)
+    candidate, result = fine_tune(parent, reference, own.train, request, out / CHECKPOINT_FILE, emit, context)
+    calibration = calibrate_on(candidate, parent.manifest.finding_keys, reference.studies["calibrate"])
+    comparison = compare(parent, candidate, reference, own, feedback)
+    manifest = _write_candidate(package_folder, parent, candidate, calibration, comparison, result, own, request)
+    comparison = comparison.model_copy(update={"candidate_digest": manifest.digest})
+    write_json(out / COMPARISON_FILE, comparison.model_dump(mode="json"))
+    return Finished(
+        package_path=str(package_folder),
+        package_digest=manifest.digest,
+        comparison_path=str(out / COMPARISON_FILE),
+        mean_auc=comparison.heldout.candidate_mean_auc,
+        text=comparison.verdict,
+    )
+
+
+def own_features(
+    series: Sequence[ReviewedSeries], parent: LoadedPackage, heldout_fraction: float, context: Context = NULL_CONTEXT
+) -> OwnFeatures:
+    """Read, prepare and run every reviewed series; what cannot be used is set aside with its reason."""
+    extractor = _extractor(parent)
+    sides: dict[bool, list[StudyFeatures]] = {True: [], False: []}
+    skipped: list[SkippedSeries] = []
+    for done, reviewed in enumerate(series):
+        context.raise_if_cancelled()
+        context.progress(done, len(series), "Reading reviewed studies")
+        try:
+            volume = read_reviewed(reviewed, context)
+            features_SD = volume_features(volume, parent.manifest.preprocessing, extractor, context)
+        except HeadCTError as error:
+            skipped.append(SkippedSeries(source_path=str(reviewed.source_path), code=error.code, reason=error.message))
+            continue
+        study = StudyFeatures(str(reviewed.source_path), features_SD, reviewed.labels_C)
+        sides[reviewed.heldout(heldout_fraction)].append(study)
+    context.progress(len(series), len(series), "Reading reviewed studies")
+    return OwnFeatures(tuple(sides[False]), tuple(sides[True]), tuple(skipped))
+
+
+def _extractor(parent: LoadedPackage) -> FeatureExtractor:
+    backbone = build_backbone(parent.manifest.backbone.name)
+    if parent.manifest.lora is not None:
+        apply_lora(backbone, parent.manifest.lora.settings)
+        load_adapter_state(backbone, parent.adapter)
+    return FeatureExtractor(backbone, choose_device("cpu"))
+
+
+def _require_training_studies(own: OwnFeatures) -> None:
+    if own.train:
+        return
+    reasons = "; ".join(sorted({item.reason for item in own.skipped}))
+    raise TrainingError(
+        f"No reviewed study is left to train on: {len(own.heldout)} are set apart for testing, {len(own.skipped)} "
+        f"cannot be used{f' ({reasons})' if reasons else ''}.",
+        hint="Review studies of more patients, or put the missing series back.",
+        code="training.no_own_studies",
+    )
+
+
+def fine_tune(
+    parent: LoadedPackage,
+    reference: ReferenceCohort,
+    own: Sequence[StudyFeatures],
+    request: RetrainRequest,
+    checkpoint: Path,
+    emit: Callable[[Event], None],
+    context: Context = NULL_CONTEXT,
+) -> tuple[MoLREClassifier, FitResult]:
+    """Train a copy of the parent's classifier on own studies and replay.
+
+    The calibration phantoms only draw the live curve; nothing is chosen by them.
+    """
+    candidate = copy.deepcopy(parent.classifier).requires_grad_(True)
+    replay = reference.studies["replay"]
+    repeats = own_repeats(len(own), len(replay), request.config)
+    data = FitData(
+        keys=parent.manifest.finding_keys,
+        train=(*replay, *(study for study in own for _ in range(repeats))),
+        validate=reference.studies["calibrate"],
+    )
+    settings = _fit_settings(request, own_digest(own, parent.manifest))
+    result = fit(candidate, data, settings, checkpoint, epoch_events(emit, settings.max_epochs), context)
+    return candidate, result
+
+
+def own_repeats(n_own: int, n_replay: int, config: RetrainConfig) -> int:
+    """Return how often an epoch shows each own study, so that they make up about `own_share` of it."""
+    wanted = config.own_share / (1.0 - config.own_share) * n_replay / n_own
+    return max(1, min(config.max_repeats, round(wanted)))
+
+
+def own_digest(own: Sequence[StudyFeatures], parent: Manifest) -> str:
+    """Return a digest of what was learnt from own studies: features and labels, without where they came from."""
+    rows = sorted([study.digest(), study.labels_C.tolist()] for study in own)
+    return canonical_digest({"parent": parent.digest, "own": rows})
+
+
+def _fit_settings(request: RetrainRequest, data_digest: str) -> FitSettings:
+    config = request.config
+    return FitSettings(
+        seed=request.seed,
+        loss=config.loss,
+        optimiser=config.optimiser,
+        min_epochs=config.epochs,
+        max_epochs=config.epochs,
+        patience=config.epochs,
+        batch_size=config.batch_size,
+        keep="last",
+        run_digest=f"{config_digest(config, exclude={'threads'})}-{request.seed}-{data_digest}",
+    )
+
+
+def compare(
+    parent: LoadedPackage,
+    candidate: MoLREClassifier,
+    reference: ReferenceCohort,
+    own: OwnFeatures,
+    feedback: Feedback,
+) -> Comparison:
+    """Measure parent and candidate on the same studies; the candidate's digest is filled in once it has one."""
+    manifest = parent.manifest
+    classifiers = (parent.classifier, candidate)
+    heldout = _compare_on(classifiers, manifest, reference.studies["heldout"], HELDOUT_DESCRIPTION)
+    own_heldout = _compare_on(classifiers, manifest, own.heldout, OWN_DESCRIPTION)
+    return Comparison(
+        notice=candidate_notice(manifest),
+        parent_name=manifest.name,
+        parent_digest=manifest.digest,
+        candidate_name=manifest.name,
+        candidate_digest="",
+        heldout=heldout,
+        own_heldout=own_heldout,
+        own=OwnStudies(
+            n_statements=feedback.n_statements,
+            n_unsure=feedback.n_unsure,
+            n_conflicting=feedback.n_conflicting,
+            n_not_covered=feedback.n_not_covered,
+            n_train=len(own.train),
+            n_heldout=len(own.heldout),
+            skipped=own.skipped,
+        ),
+        verdict=verdict(heldout, own_heldout),
+    )
+
+
+def _compare_on(
+    classifiers: tuple[MoLREClassifier, MoLREClassifier],
+    manifest: Manifest,
+    studies: Sequence[StudyFeatures],
+    description: str,
+) -> SetComparison:
+    before, after = (evaluate_studies(classifier, manifest.finding_keys, studies) for classifier in classifiers)
+    return SetComparison(
+        description=description,
+        n_studies=len(studies),
+        parent_mean_auc=before.mean_auc,
+        candidate_mean_auc=after.mean_auc,
+        findings={
+            old.key: FindingComparison(
+                parent_auc=old.auc, candidate_auc=new.auc, n_pos=old.n_pos, n_neg=old.n_neg, note=old.note
+            )
+            for old, new in zip(before.findings, after.findings, strict=True)
+        },
+    )
+
+
+def candidate_notice(parent: Manifest) -> str:
+    """Return the parent's notice, which a fine-tuning does not lift, with what was added to it."""
+    addition = "; fine-tuned from reader feedback"
+    return parent.notice if parent.notice.endswith(addition) else parent.notice + addition
+
+
+def _write_candidate(
+    folder: Path,
+    parent: LoadedPackage,
+    candidate: MoLREClassifier,
+    calibration: Sequence[FindingCalibration],
+    comparison: Comparison,
+    result: FitResult,
+    own: OwnFeatures,
+    request: RetrainRequest,
+) -> Manifest:
+    return write_package(
+        folder,
+        _draft(parent.manifest, calibration, len(own.train), request.seed),
+        candidate,
+        calibration=as_calibration(calibration),
+        metrics=_metrics(comparison, calibration, result, own_digest(own.train, parent.manifest), request),
+        card=retrain_card(comparison.notice, comparison),
+        adapter=parent.adapter,
+    )
+
+
+def _draft(parent: Manifest, calibration: Sequence[FindingCalibration], n_own: int, seed: int) -> ManifestDraft:
+    return ManifestDraft(
+        name=parent.name,
+        version=parent.version,
+        notice=candidate_notice(parent),
+        backbone=parent.backbone,
+        finding_keys=parent.finding_keys,
+        preprocessing=parent.preprocessing,
+        molre=parent.molre,
+        lora=parent.lora,
+        operating_points={item.key: item.operating_point for item in calibration},
+        training=TrainingRecord(
+            description="Fine-tuned from reader feedback, with replay of the parent's reference cohort",
+            # Stays that of the reference cohort, which later retrainings are checked against; what was learnt from
+            # readers has a digest of its own in metrics.json.
+            data_digest=parent.training.data_digest,
+            seed=seed,
+            parent_digest=parent.digest,
+            trained_on=f"{n_own} reviewed studies; before them: {parent.training.trained_on}"[:500],
+        ),
+    )
+
+
+def _metrics(
+    comparison: Comparison,
+    calibration: Sequence[FindingCalibration],
+    result: FitResult,
+    learnt_digest: str,
+    request: RetrainRequest,
+) -> dict[str, Any]:
+    heldout = {
+        key: {"auc": item.candidate_auc, "n_pos": item.n_pos, "n_neg": item.n_neg, "note": item.note}
+        for key, item in comparison.heldout.findings.items()
+    }
+    return {
+        "notice": comparison.notice,
+        "heldout": {
+            "description": comparison.heldout.description,
+            "n_studies": comparison.heldout.n_studies,
+            "mean_auc": comparison.heldout.candidate_mean_auc,
+            "parent_mean_auc": comparison.heldout.parent_mean_auc,
+            "findings": heldout,
+        },
+        "verdict": comparison.verdict,
+        "calibration": calibration_metrics(calibration),
+        "training": history_metrics(result),
+        "own_studies_digest": learnt_digest,
+        "config": request.config.model_dump(mode="json"),
+        "seed": request.seed,
+    }

@@ -1,0 +1,240 @@
+"""A run from scratch: phantoms → cached features → fit → evaluate → package and reference cohort.
+
+What is written under the output folder: ``package/``, ``reference_cohort.safetensors`` with its ``.json``, and what
+only serves to go on after a stop: ``features/`` and ``checkpoint.safetensors``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from engine.errors import TrainingError
+from engine.models.backbones.registry import default_registry
+from engine.models.calibration import Calibration, Platt
+from engine.models.classifier import MoLREClassifier
+from engine.models.manifest import BackboneReference, Manifest, ManifestDraft, TrainingRecord
+from engine.models.package import write_package
+from engine.phantom.study import PAINTED_KEYS
+from engine.progress import NULL_CONTEXT, Context
+from trainer.card import train_card
+from trainer.checkpoints import EpochRecord
+from trainer.cohorts.phantom import cohort_features
+from trainer.config import Split, TrainConfig
+from trainer.datasets import StudyFeatures, stack_labels
+from trainer.evaluate import Evaluation, FindingCalibration, calibrate, evaluate_studies, predict_logits
+from trainer.loop import FitData, FitResult, FitSettings, fit
+from trainer.protocol import EpochEnded, Event, Finished
+from trainer.reference import CohortStudy, cohort_digest, list_cohort, write_reference
+
+PACKAGE_FOLDER = "package"
+REFERENCE_FILE = "reference_cohort.safetensors"
+CHECKPOINT_FILE = "checkpoint.safetensors"
+FEATURES_FOLDER = "features"
+
+Features = Mapping[Split, Sequence[StudyFeatures]]
+
+
+def run_training(
+    config: TrainConfig, out: Path, emit: Callable[[Event], None], context: Context = NULL_CONTEXT
+) -> Finished:
+    """Train a model on phantoms and write it as a package.
+
+    Parameters
+    ----------
+    config
+        The whole run.
+    out
+        Folder for everything that is written; a stopped run of the same configuration goes on from it.
+    emit
+        Told of every epoch.
+    context
+        Told of progress; asked between studies and between steps whether to stop.
+
+    Raises
+    ------
+    TrainingError
+        If there is a package in `out` already, or the run cannot go on.
+    Cancelled
+        When the context says so; a checkpoint stands in `out` if training had begun.
+    """
+    package_folder = new_package_folder(out)
+    if config.threads is not None:
+        torch.set_num_threads(config.threads)
+    features = cohort_features(config, out / FEATURES_FOLDER, context)
+    cohort = list_cohort(features, config.reference)
+    data_digest = cohort_digest(PAINTED_KEYS, cohort)
+    classifier = new_classifier(config)
+    data = FitData(PAINTED_KEYS, features["train"], features["validate"])
+    settings = _fit_settings(config, data_digest)
+    result = fit(classifier, data, settings, out / CHECKPOINT_FILE, epoch_events(emit, settings.max_epochs), context)
+    evaluation = evaluate_studies(classifier, PAINTED_KEYS, features["test"])
+    calibration = calibrate_on(classifier, PAINTED_KEYS, features["calibrate"])
+    manifest = write_package(
+        package_folder,
+        _draft(config, calibration, data_digest),
+        classifier,
+        calibration=as_calibration(calibration),
+        metrics=_metrics(config, data_digest, evaluation, calibration, result),
+        card=train_card(config, evaluation, calibration, data_digest, result.kept_epoch),
+    )
+    write_reference(out / REFERENCE_FILE, _reference_document(config, manifest, cohort), features)
+    return Finished(
+        package_path=str(package_folder),
+        package_digest=manifest.digest,
+        comparison_path=None,
+        mean_auc=evaluation.mean_auc,
+        text=_summary(config, evaluation),
+    )
+
+
+def new_package_folder(out: Path) -> Path:
+    """Return where the package will be; TrainingError if something is there, before hours are spent."""
+    folder = out / PACKAGE_FOLDER
+    if folder.exists():
+        raise TrainingError(
+            f"There is a package in {folder} already; it is never overwritten.",
+            hint="Choose another output folder, or remove that package.",
+            code="training.package_exists",
+        )
+    return folder
+
+
+def new_classifier(config: TrainConfig) -> MoLREClassifier:
+    """Make an untrained classifier; its weights follow from the seed."""
+    width = default_registry().entry(config.backbone).spec.feature_width
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        return MoLREClassifier(width, len(PAINTED_KEYS), config.molre)
+
+
+def epoch_events(emit: Callable[[Event], None], max_epochs: int) -> Callable[[EpochRecord], None]:
+    """Return the function that turns the loop's records into events."""
+
+    def tell(record: EpochRecord) -> None:
+        emit(
+            EpochEnded(
+                epoch=record.epoch,
+                max_epochs=max_epochs,
+                train_loss=record.train_loss,
+                validation_loss=record.validation_loss,
+                validation_auc=record.validation_auc,
+            )
+        )
+
+    return tell
+
+
+def calibrate_on(
+    classifier: MoLREClassifier, keys: Sequence[str], studies: Sequence[StudyFeatures]
+) -> tuple[FindingCalibration, ...]:
+    """Calibrate a classifier on studies that it has not learnt from."""
+    return calibrate(keys, stack_labels(studies), predict_logits(classifier, studies))
+
+
+def as_calibration(items: Sequence[FindingCalibration]) -> Calibration:
+    """Return the content of ``calibration.json``: only the findings that could be calibrated."""
+    return Calibration({item.key: Platt(slope=item.platt[0], intercept=item.platt[1]) for item in items if item.platt})
+
+
+def calibration_metrics(items: Sequence[FindingCalibration]) -> dict[str, Any]:
+    """Return for ``metrics.json`` what calibration and operating points rest on."""
+    return {
+        item.key: {
+            "operating_point": item.operating_point,
+            "calibrated": item.platt is not None,
+            "n_pos": item.n_pos,
+            "n_neg": item.n_neg,
+            "note": item.note,
+        }
+        for item in items
+    }
+
+
+def history_metrics(result: FitResult) -> dict[str, Any]:
+    """Return the curve for ``metrics.json``."""
+    return {
+        "epochs": len(result.history),
+        "kept_epoch": result.kept_epoch,
+        "history": [[item.train_loss, item.validation_loss, item.validation_auc] for item in result.history],
+        "history_columns": ["train_loss", "validation_loss", "validation_mean_auc"],
+    }
+
+
+def _fit_settings(config: TrainConfig, data_digest: str) -> FitSettings:
+    return FitSettings(
+        seed=config.seed,
+        loss=config.loss,
+        optimiser=config.optimiser,
+        min_epochs=config.schedule.min_epochs,
+        max_epochs=config.schedule.max_epochs,
+        patience=config.schedule.patience,
+        batch_size=config.schedule.batch_size,
+        keep="best",
+        run_digest=f"{config.digest()}-{data_digest}",
+    )
+
+
+def _draft(config: TrainConfig, calibration: Sequence[FindingCalibration], data_digest: str) -> ManifestDraft:
+    entry = default_registry().entry(config.backbone)
+    cohort = config.cohort
+    return ManifestDraft(
+        name=config.name,
+        version=config.version,
+        notice=config.notice,
+        backbone=BackboneReference(
+            name=config.backbone, weights_digest=entry.weights_digest(), feature_width=entry.spec.feature_width
+        ),
+        finding_keys=PAINTED_KEYS,
+        preprocessing=config.preprocessing,
+        molre=config.molre,
+        operating_points={item.key: item.operating_point for item in calibration},
+        training=TrainingRecord(
+            description=config.description,
+            data_digest=data_digest,
+            seed=config.seed,
+            parent_digest=None,
+            trained_on=f"{cohort.n_train} synthetic phantoms",
+        ),
+    )
+
+
+def _metrics(
+    config: TrainConfig,
+    data_digest: str,
+    evaluation: Evaluation,
+    calibration: Sequence[FindingCalibration],
+    result: FitResult,
+) -> dict[str, Any]:
+    return {
+        "notice": config.notice,
+        "heldout": {"description": "synthetic phantoms of seeds that no other split has", **evaluation.to_json()},
+        "calibration": calibration_metrics(calibration),
+        "training": history_metrics(result),
+        "cohort_digest": data_digest,
+        "config": config.model_dump(mode="json"),
+    }
+
+
+def _reference_document(config: TrainConfig, manifest: Manifest, cohort: tuple[CohortStudy, ...]) -> dict[str, Any]:
+    return {
+        "description": "Backbone features of synthetic phantoms, for demonstration only; no data of any person.",
+        "backbone": manifest.backbone.name,
+        "backbone_digest": manifest.backbone.weights_digest,
+        "finding_keys": manifest.finding_keys,
+        "data_digest": manifest.training.data_digest,
+        "cohort": config.cohort.model_dump(mode="json"),
+        "studies": cohort,
+    }
+
+
+def _summary(config: TrainConfig, evaluation: Evaluation) -> str:
+    if evaluation.mean_auc is None:
+        return f"{config.notice}. {evaluation.n_studies} held-out phantoms are too few for an AUC of any finding."
+    return (
+        f"{config.notice}. Mean AUC {evaluation.mean_auc:.3f} over {evaluation.n_scored} of "
+        f"{len(evaluation.findings)} findings on {evaluation.n_studies} held-out phantoms."
+    )
