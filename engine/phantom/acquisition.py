@@ -10,7 +10,7 @@ from engine.phantom.lattice import F32, Real
 from engine.phantom.spec import PhantomSpec
 from engine.phantom.tissue import Slab
 
-NOISE_CORRELATION_PX = 0.65
+NOISE_CORRELATION_PX = 0.75
 MIN_COVERAGE = 0.5
 VISIBLE_COVERAGE = 0.1
 LOWEST_HU = -1024

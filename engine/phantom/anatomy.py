@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from engine.geometry import VolumeGeometry
 from engine.phantom.head import Head, stream
-from engine.phantom.lattice import F32, NoiseCube, cubic_weights, interpolate
+from engine.phantom.lattice import F32, NoiseCube, Real, cubic_weights, interpolate
 from engine.phantom.shapes import Point, ellipsoid, sigmoid, tube
 
 GRID_MM = 3.0
@@ -147,7 +147,7 @@ class Anatomy:
         rough = self.fields["rough"]
         nasal = ellipsoid(x, y, z, (0, -62, -40), (11, 28, 16)) + np.maximum(rough * 4 - 2, -2)
         sphenoid = ellipsoid(ax, y, z, (5, -27, -35), (9, 9, 7))
-        frontal = ellipsoid(ax, y, z, (9, -88, -6), (12, 3.2, 8)) + rough
+        frontal = ellipsoid(ax, y, z, (8, -86, -10), (9, 2.6, 7)) + 0.7 * rough
         self.fields["sinus"] = np.minimum(np.minimum(nasal, sphenoid), frontal)
         self.fields["maxillary"] = ellipsoid(ax, y, z, (27, -62, -59), (14, 17, 15))
         self.fields["mastoid"] = ellipsoid(ax, y, z, (54, 20, -40), (11, 14, 17))
@@ -172,13 +172,14 @@ class Anatomy:
                 effacement.reach_mm**2
             )
             opening *= 1 - effacement.amount * np.exp(-0.7 * away)
+        self.fields["gyral_reach"] = np.asarray(reach + 7, dtype=np.float32)
         self.fields["sulcus_width"] = (opening * np.float32(head.sulcus_mm)).astype(np.float32)
 
     def _ventricles(self, x: F32, y: F32, z: F32) -> None:
         head = self.head
         side = np.tanh(x / 4)
-        growth = np.float32(head.ventricle) * (1 + np.float32(head.ventricle_asymmetry) * side)
-        x = x - np.float32(head.skew_mm) * np.exp(-((x / 15) ** 2))
+        growth = (head.ventricle * (1 + head.ventricle_asymmetry * side)).astype(np.float32)
+        x = np.asarray(x - head.skew_mm * np.exp(-((x / 15) ** 2)), dtype=np.float32)
         ax = np.sqrt(x * x + 1)
         lateral = self._lateral(ax, y, z, growth)
         width = head.third_ventricle_mm * max(head.ventricle, 0.8)
@@ -217,14 +218,17 @@ class Anatomy:
         swell = np.float32(0.6 * (head.gap_mm - 1.5))
         suprasellar = ellipsoid(x, y, z, (0, -13, -21), (12, 10, 5.5))
         stem = tube(ax, y, z, [((8, -12, -20), 2.2), ((36, -14, -13), 1.6)])
-        insula = _sheet(ax - 41 - 0.0035 * (y - 2) ** 2 * -1, np.hypot((y - 0) / 21, (z - 4) / 14), 1.0)
-        slit = _sheet(
-            z + 7 - 0.42 * (y + 24), np.maximum(np.abs(y - 0) / 27, np.where(ax < 40, 9, 0)).astype(np.float32), 1.1
-        )
+        half = 0.5 + 0.35 * head.sulcus_mm
+        wander = 1.2 * self.fields["cloud"] + 0.8 * self.fields["rough"]
+        insula = _sheet(ax - 41 + 0.007 * (y - 2) ** 2 + wander, np.hypot(y / 20, (z - 4) / 15), half)
+        lateral = np.where(ax < 39, 9, 0)
+        slit = _sheet(z + 7 - 0.42 * (y + 24) + wander, np.maximum(np.abs(y) / 27, lateral), half)
         quadrigeminal = ellipsoid(x, y, z, (0, 26, -2), (9, 4.5, 7))
         magna = ellipsoid(x, y, z, (0, 52, -60), (11, 8, 7))
-        crural = np.abs(np.hypot(x / 1.15, y - 9) - 16.5) - np.where(np.abs(z + 10) < 10, 1.0, -9).astype(np.float32)
-        parts = (suprasellar, stem, insula, slit, quadrigeminal, magna, crural)
+        around = np.hypot(x / 1.12, y - 8)
+        ambient = np.abs(around - 15.5 - 0.8 * self.fields["rough"]) - 0.9
+        ambient += 0.7 * np.maximum(12 - y, 0) + 1.5 * np.maximum(np.abs(z + 11) - 8, 0)
+        parts = (suprasellar, stem, insula, slit, quadrigeminal, magna, ambient)
         self.fields["cistern"] = np.asarray(np.minimum.reduce(parts) - swell, dtype=np.float32)
         self.fields["sylvian"] = np.asarray(np.minimum(np.minimum(insula, slit), stem), dtype=np.float32)
 
@@ -242,7 +246,7 @@ def _n_nodes(length_mm: float) -> int:
     return int(np.ceil(length_mm / GRID_MM)) + 2
 
 
-def _sheet(distance: F32, reach: F32, half_mm: float) -> F32:
+def _sheet(distance: Real, reach: Real, half_mm: float) -> F32:
     """Return the distance to a thin sheet that ends where `reach` passes 1."""
     return np.asarray(np.abs(distance) - half_mm + 25 * np.maximum(reach - 1, 0), dtype=np.float32)
 

@@ -43,6 +43,16 @@ def tube(x: F32, y: F32, z: F32, nodes: Sequence[tuple[Point, float]]) -> F32:
     return best
 
 
+def unit(value: Real) -> F32:
+    """Return `value` clipped to 0..1."""
+    return np.asarray(np.clip(value, 0.0, 1.0), dtype=np.float32)
+
+
+def union(first: Real, second: Real) -> F32:
+    """Return the coverage by either of two shapes."""
+    return np.asarray(np.maximum(first, second), dtype=np.float32)
+
+
 def sigmoid(value: Real) -> F32:
     """Return the logistic function of `value`."""
     return np.asarray(1 / (1 + np.exp(-np.clip(value, -30, 30))), dtype=np.float32)

@@ -9,7 +9,7 @@ import numpy as np
 from engine.phantom.anatomy import FACE_TOP_MM, Anatomy
 from engine.phantom.head import Head
 from engine.phantom.lattice import F32, Real
-from engine.phantom.shapes import Point, coverage, ellipsoid
+from engine.phantom.shapes import Point, coverage, ellipsoid, unit
 
 AIR_HU, FAT_HU, MUSCLE_HU, SKIN_HU = -1000.0, -95.0, 52.0, 25.0
 CORTEX_MM = 3.2
@@ -112,11 +112,11 @@ class Slab:
         """Muscle with planes of fat, orbits with globes."""
         cloud, rough = self.field("cloud"), self.field("rough")
         below = coverage(self.field("floor") + 1, 1.5) * coverage(self.field("skin") + 5, 2.0)
-        muscle = coverage(0.9 - np.abs(rough + 0.4 * cloud) * 2.2, 0.5)
-        self.blend(FAT_HU + (MUSCLE_HU - FAT_HU) * (1 - muscle), below)
+        muscle = coverage(0.4 - np.abs(cloud + 0.25 * rough) * 2.6, 0.7)
+        self.blend(FAT_HU + (MUSCLE_HU - FAT_HU) * muscle, below)
         orbit = self.field("orbit")
         wall = below * coverage(np.abs(orbit - 1.2) - 1.2, 1.0)
-        self.bone = np.maximum(self.bone, wall * coverage(self.y + 84, 4.0) ** 0 * coverage(-(self.y + 86), 3.0))
+        self.bone = np.maximum(self.bone, wall * coverage(-(self.y + 86), 3.0))
         self.blend(FAT_HU, below * coverage(orbit))
         globe = self.field("globe")
         self.blend(45.0, below * coverage(globe))
@@ -131,7 +131,7 @@ class Slab:
         depth = -table / thick
         diploe = vault * coverage((np.abs(depth - 0.52) - 0.27) * head.skull_mm, 1.2)
         petrous = self.field("petrous")
-        under = coverage(floor, 1.0) * coverage(-(floor + 4.0 + 17 * petrous), 1.5)
+        under = coverage(floor, 1.0) * coverage(-(floor + 3.0 + 18 * petrous), 1.5)
         base = under * coverage(-(table + head.skull_mm), 1.5)
         base *= np.clip(1.15 + 0.5 * rough * (1 - petrous), 0, 1)
         self.bone = np.maximum(np.maximum(vault, base), self.bone)
@@ -154,13 +154,13 @@ class Slab:
         head = self.head
         cavity = coverage(-self.depth, 1.0)
         self.cavity = cavity
-        pia = self._pia_mm()
+        pia, border = self._pia_mm()
         ventricle = coverage(self.ventricle_distance, 1.0)
         self.ventricles = cavity * ventricle
         parenchyma = coverage(-pia, 1.0)
         self.brain = cavity * parenchyma * (1 - ventricle)
         self.csf = cavity * (1 - parenchyma * (1 - ventricle))
-        grey = coverage(pia - CORTEX_MM, 2.0)
+        grey = coverage(border - CORTEX_MM, 2.0)
         grey = np.maximum(grey, coverage(self.field("deep"), 2.0))
         infra = 1 - self.supratentorial
         grey = np.maximum(grey * (1 - infra), infra * self._cerebellar_grey())
@@ -168,18 +168,21 @@ class Slab:
         self.grey = grey
         self.blend(head.csf_hu + (brain_hu - head.csf_hu) * parenchyma * (1 - ventricle), cavity)
 
-    def _pia_mm(self) -> F32:
-        """Distance below the surface of the brain: positive in parenchyma."""
-        head = self.head
-        gap = head.gap_mm * (1 + 0.35 * self.field("cloud"))
-        pia = self.depth - gap
+    def _pia_mm(self) -> tuple[F32, F32]:
+        """Distance below the surface of the brain (positive in parenchyma), and below grey matter's outer border.
+
+        The two differ in effaced sulci, whose walls touch: no water, but a ribbon of grey matter on both sides.
+        """
+        surface = self.depth - self.head.gap_mm * (1 + 0.35 * self.field("cloud"))
+        surface = np.minimum(np.minimum(surface, self.field("cistern")), self._fissure_mm())
+        fold = np.abs(self.field("sulcus")) / self.field("sulcus_slope") + 12 * (1 - self.supratentorial)
         width = self.field("sulcus_width")
-        sheet = np.abs(self.field("sulcus")) / self.field("sulcus_slope") - width
-        sheet += 40 * np.clip(0.12 - width, 0, 0.12) * 10
-        sheet += 12 * (1 - self.supratentorial)
-        pia = np.minimum(pia, sheet)
-        pia = np.minimum(pia, self.field("cistern") + 30 * coverage(-(self.depth - 1), 1.0) ** 0 * 0)
-        return np.asarray(np.maximum(np.minimum(pia, self._fissure_mm()), self._stem_mm()), dtype=np.float32)
+        water = fold - width + 400 * unit(0.12 - width)
+        ribbon = fold + np.maximum(self.field("table") - self.field("gyral_reach"), 0)
+        stem = self._stem_mm()
+        pia = np.maximum(np.minimum(surface, water), stem)
+        border = np.maximum(np.minimum(np.minimum(surface, ribbon), water), stem)
+        return np.asarray(pia, dtype=np.float32), np.asarray(border, dtype=np.float32)
 
     def _stem_mm(self) -> F32:
         if self.z_range[0] > 2:
@@ -188,15 +191,17 @@ class Slab:
 
     def _fissure_mm(self) -> F32:
         """Distance to the interhemispheric fissure, which spares the corpus callosum and what lies below it."""
-        opening = 0.5 + 0.35 * self.head.gap_mm
+        opening = (0.4 + 0.3 * self.head.gap_mm) * (1 + 0.4 * self.field("cloud"))
         callosum = ellipsoid(self.x, self.y, self.z, (0, -2, 0), (60, 40, 27))
         posterior = 6 - self.field("tentorium")
         bar = np.maximum(np.maximum(-callosum, posterior), 0) * 3
-        return np.asarray(np.abs(self.x - 0.6 * self.field("shift")) - opening + bar, dtype=np.float32)
+        return np.asarray(
+            np.abs(self.x - 0.6 * self.field("shift") + 0.6 * self.field("rough")) - opening + bar, dtype=np.float32
+        )
 
     def _cerebellar_grey(self) -> F32:
         folia = np.cos(self.field("tentorium") * np.float32(2 * np.pi / 5.5) + self.field("cloud") * 2)
-        return np.clip(0.62 + 0.22 * folia - 0.5 * coverage(self.field("stem"), 2.0), 0, 1)
+        return unit(0.62 + 0.22 * folia - 0.5 * coverage(self.field("stem"), 2.0))
 
     def _partitions(self) -> None:
         """Falx, tentorium and the dural sinuses."""

@@ -7,6 +7,7 @@ import numpy as np
 from engine.phantom.head import Head
 from engine.phantom.lattice import Real
 from engine.phantom.painters.registry import Painter
+from engine.phantom.shapes import union
 from engine.phantom.tissue import Slab
 
 KEY = "basal_ganglia_calcification"
@@ -18,7 +19,7 @@ def _plan(head: Head, rng: np.random.Generator) -> None:
     hu = float(rng.uniform(95, 220))
 
     def paint(slab: Slab) -> Real:
-        grains = np.maximum(
+        grains = union(
             slab.blob((21, y, z), (0.75 * left, 1.3 * left, left), irregular_mm=1.0),
             slab.blob((-21, y, z), (0.75 * right, 1.3 * right, right), irregular_mm=1.0),
         )

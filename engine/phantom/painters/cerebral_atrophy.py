@@ -7,6 +7,7 @@ import numpy as np
 from engine.phantom.head import Head
 from engine.phantom.lattice import Real
 from engine.phantom.painters.registry import Painter
+from engine.phantom.shapes import unit
 from engine.phantom.tissue import Slab
 
 KEY = "cerebral_atrophy"
@@ -20,7 +21,7 @@ def _plan(head: Head, rng: np.random.Generator) -> None:
     head.third_ventricle_mm *= 1.1 + 0.3 * degree
 
     def paint(slab: Slab) -> Real:
-        return slab.csf * (1 - slab.ventricles) * slab.supratentorial
+        return unit(slab.csf * (1 - slab.ventricles) * slab.supratentorial)
 
     head.add(KEY, paint, order=5, solid=False)
 

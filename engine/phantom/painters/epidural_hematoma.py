@@ -27,7 +27,7 @@ def _plan(head: Head, rng: np.random.Generator) -> None:
             return slab.nothing()
         away = ((slab.x - cx) ** 2 + (slab.y - cy) ** 2 + (slab.z - cz) ** 2) / np.float32(radius**2)
         # Along the skull the lens ends at its radius; inwards its thickness falls off as a paraboloid.
-        lens = slab.field("table") - thickness * (1 - away - (thickness / radius) ** 2 * 0)
+        lens = slab.field("table") - thickness * (1 - away)
         blood = coverage(lens, 1.0) * coverage(away * 8 - 8, 1.0) * slab.cavity
         slab.blend(hu + 2 * slab.field("rough"), blood)
         return blood

@@ -8,7 +8,7 @@ from engine.phantom.anatomy import vault_point
 from engine.phantom.head import Head, any_side
 from engine.phantom.lattice import Real
 from engine.phantom.painters.registry import Painter
-from engine.phantom.shapes import coverage
+from engine.phantom.shapes import coverage, unit
 from engine.phantom.tissue import SKIN_HU, Slab
 
 KEY = "scalp_hematoma"
@@ -28,11 +28,11 @@ def _plan(head: Head, rng: np.random.Generator) -> None:
             return slab.nothing()
         outer = -slab.field("table") - np.float32(head.skull_mm)
         away = ((slab.x - cx) ** 2 + (slab.y - cy) ** 2 + (slab.z - cz) ** 2) / np.float32(radius**2)
-        lens = outer - height * np.maximum(1 - away, 0)
+        lens = outer - height * unit(1 - away)
         lifted = coverage(lens, 1.0) * coverage(-outer, 1.0) * (away < 1) * (1 - slab.bone)
         slab.blend(SKIN_HU, coverage(lens - 2.0, 1.0) * coverage(-outer, 1.0) * (away < 1) * (1 - slab.bone))
         slab.blend(hu + 4 * slab.field("rough"), lifted)
-        return lifted
+        return np.asarray(lifted, dtype=np.float32)
 
     head.add(KEY, paint, order=55)
 

@@ -7,7 +7,7 @@ import numpy as np
 from engine.phantom.head import Head
 from engine.phantom.lattice import Real
 from engine.phantom.painters.registry import Painter
-from engine.phantom.shapes import coverage
+from engine.phantom.shapes import coverage, unit
 from engine.phantom.tissue import Slab
 
 KEY = "small_vessel_disease"
@@ -18,7 +18,7 @@ def _plan(head: Head, rng: np.random.Generator) -> None:
 
     def paint(slab: Slab) -> Real:
         uneven = slab.field("lateral") - reach - 2.5 * slab.field("cloud")
-        area = coverage(uneven, 5.0) * slab.brain * np.clip(1 - 1.1 * slab.grey, 0, 1) * slab.supratentorial
+        area = coverage(uneven, 5.0) * slab.brain * unit(1 - 1.1 * slab.grey) * slab.supratentorial
         area = area * coverage(-slab.z - 2, 5.0)
         slab.add(-drop, area)
         return area

@@ -8,7 +8,7 @@ from engine.phantom.anatomy import vault_point
 from engine.phantom.head import Head, Paint, any_side
 from engine.phantom.lattice import Real
 from engine.phantom.painters.registry import Painter
-from engine.phantom.shapes import coverage
+from engine.phantom.shapes import coverage, union
 from engine.phantom.tissue import Slab
 
 KEY = "subarachnoid_hemorrhage"
@@ -29,7 +29,7 @@ def _basal(rng: np.random.Generator, hu: float) -> Paint:
     def paint(slab: Slab) -> Real:
         near = slab.blob((lean, -8, -8), (reach, reach, 30), irregular_mm=4.0, edge_mm=8.0)
         space = coverage(slab.field("cistern") - 0.6, 1.4) * slab.cavity * (1 - slab.ventricles)
-        blood = near * np.maximum(space, slab.csf * (1 - slab.ventricles) * coverage(slab.field("sylvian") - 4, 3.0))
+        blood = near * union(space, slab.csf * (1 - slab.ventricles) * coverage(slab.field("sylvian") - 4, 3.0))
         slab.blend(hu, blood)
         return blood
 

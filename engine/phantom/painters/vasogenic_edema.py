@@ -7,7 +7,7 @@ import numpy as np
 from engine.phantom.head import Head, any_side
 from engine.phantom.lattice import Real
 from engine.phantom.painters.registry import Painter
-from engine.phantom.shapes import Point
+from engine.phantom.shapes import Point, union, unit
 from engine.phantom.tissue import Slab
 
 KEY = "vasogenic_edema"
@@ -21,9 +21,9 @@ def add_edema(head: Head, centre: Point, radius_mm: float, drop_hu: float) -> No
     def paint(slab: Slab) -> Real:
         mask = earlier.paint(slab) if earlier else slab.nothing()
         area = slab.blob(centre, (radius_mm, radius_mm, radius_mm), irregular_mm=4.5, edge_mm=4.0)
-        area = area * slab.brain * slab.supratentorial * np.clip(1 - 1.1 * slab.grey, 0, 1)
+        area = area * slab.brain * slab.supratentorial * unit(1 - 1.1 * slab.grey)
         slab.add(-drop_hu, area)
-        return np.maximum(mask, area)
+        return union(mask, area)
 
     if earlier is not None:
         head.layers.remove(earlier)
