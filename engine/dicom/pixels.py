@@ -92,7 +92,19 @@ def read_layout(header: Header, reader: ByteReader) -> PixelLayout:
         _check_encapsulated(header, layout, reader)
     else:
         _check_native(header, layout, size)
+        _note_what_follows(header, reader)
     return layout
+
+
+def _note_what_follows(header: Header, reader: ByteReader) -> None:
+    """Note elements after the pixels that belong before them: a second PixelData, or a file put together wrongly."""
+    if header.inflated is not None:
+        return
+    tag = reader.read_at(header.end, 4)
+    if len(tag) == 4 and not header.big_endian and struct.unpack("<HH", tag) <= (0x7FE0, 0x0010):
+        header.notes.append(
+            Reason("dicom.pixels.second", "More elements follow the pixels that should not; they are not read.")
+        )
 
 
 def _without_pixels(header: Header) -> str:

@@ -54,9 +54,8 @@ def read_series(series: Series, context: Context = NULL_CONTEXT) -> Volume:
         if first.layout is None:
             voxels = nifti.read_voxels(first.source)
         else:
-            voxels = _read_int16(series, context)
-            if voxels is None:
-                voxels = _read_any(series, context)
+            whole = _read_int16(series, context)
+            voxels = _read_any(series, context) if whole is None else whole
     except MemoryError as error:
         raise _too_large(series) from error
     return Volume(
