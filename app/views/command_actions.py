@@ -1,0 +1,113 @@
+"""Turns the table of commands into QActions, menus and the toolbar."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from PySide6.QtCore import QSize, Qt
+from PySide6.QtGui import QAction, QActionGroup, QKeySequence
+from PySide6.QtWidgets import QComboBox, QMainWindow, QMenu, QToolBar, QWidget
+
+from app.viewmodels.viewer import PRESETS, ViewerModel
+from app.views import theme
+from app.views.bindings import bind
+from app.views.commands import GROUPS, Command
+
+TOOLBAR_ORDER = (
+    ("open_folder", "open_file", "analyse"),
+    ("tool_pan", "tool_zoom", "tool_window", "tool_scroll", "tool_probe", "fit"),
+    ("presets",),
+    ("volume", "export", "retrain", "models", "help"),
+)
+WITH_TEXT = frozenset({"open_folder", "open_file", "analyse", "volume", "export", "retrain", "models", "help"})
+SHORT_TEXT = {"open_folder": "Folder", "open_file": "File", "volume": "3D", "export": "Export", "help": "Help"}
+
+
+def make_actions(
+    commands: tuple[Command, ...], window: QWidget, viewer: QWidget, resources: Path
+) -> dict[str, QAction]:
+    """Return one action per command, each attached to the widget in which its keys work."""
+    actions: dict[str, QAction] = {}
+    groups: dict[str, QActionGroup] = {}
+    for command in commands:
+        owner = viewer if command.scope == "viewer" else window
+        action = QAction(command.text, owner)
+        action.setShortcuts([QKeySequence(key) for key in command.shortcuts])
+        in_viewer = command.scope == "viewer"
+        context = Qt.ShortcutContext.WidgetWithChildrenShortcut if in_viewer else Qt.ShortcutContext.WindowShortcut
+        action.setShortcutContext(context)
+        action.setToolTip(tooltip(command))
+        action.setStatusTip(command.help)
+        if command.icon:
+            action.setIcon(theme.icon(resources, command.icon))
+        if command.check_group:
+            action.setCheckable(True)
+            groups.setdefault(command.check_group, QActionGroup(window)).addAction(action)
+        action.triggered.connect(lambda _=False, run=command.handler: run())
+        owner.addAction(action)
+        actions[command.id] = action
+    return actions
+
+
+def tooltip(command: Command) -> str:
+    """Return text, key and help."""
+    key = f" ({command.shortcuts[0]})" if command.shortcuts else ""
+    return f"{command.text.rstrip('…')}{key}" + (f"\n{command.help}" if command.help else "")
+
+
+def fill_menus(window: QMainWindow, commands: tuple[Command, ...], actions: dict[str, QAction]) -> None:
+    """Add one menu per group."""
+    for group in GROUPS:
+        menu = QMenu(group, window)
+        menu.setToolTipsVisible(True)
+        menu.addActions([actions[command.id] for command in commands if command.group == group])
+        window.menuBar().addMenu(menu)
+
+
+def make_toolbar(window: QMainWindow, actions: dict[str, QAction], presets: QComboBox) -> QToolBar:
+    """Return the toolbar: files, tools, presets, the rest."""
+    toolbar = QToolBar("Toolbar", window)
+    toolbar.setObjectName("toolbar")
+    toolbar.setMovable(False)
+    toolbar.setIconSize(QSize(19, 19))
+    toolbar.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonIconOnly)
+    for place, names in enumerate(TOOLBAR_ORDER):
+        if place:
+            toolbar.addSeparator()
+        for name in names:
+            if name == "presets":
+                toolbar.addWidget(presets)
+            else:
+                _add_button(toolbar, name, actions[name])
+    return toolbar
+
+
+def _add_button(toolbar: QToolBar, name: str, action: QAction) -> None:
+    toolbar.addAction(action)
+    if name in WITH_TEXT:
+        action.setIconText(SHORT_TEXT.get(name, action.text().rstrip("…")))
+        toolbar.widgetForAction(action).setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
+
+
+class PresetBox(QComboBox):
+    """The window presets with their keys; follows the viewer."""
+
+    def __init__(self, viewer: ViewerModel, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._viewer = viewer
+        for preset in PRESETS:
+            self.addItem(f"{preset.shortcut}  {preset.label}", preset.key)
+        self.setPlaceholderText("Custom window")
+        self.setToolTip("Window preset (number keys)")
+        self.setAccessibleName("Window preset")
+        self.setFocusPolicy(Qt.FocusPolicy.ClickFocus)
+        self.setMinimumWidth(140)
+        self.activated.connect(self._choose)
+        bind(self, viewer.window_changed, self._follow)
+        self._follow()
+
+    def _choose(self) -> None:
+        self._viewer.set_preset(self.currentData())
+
+    def _follow(self, *_: object) -> None:
+        self.setCurrentIndex(-1 if self._viewer.preset is None else self.findData(self._viewer.preset))

@@ -1,0 +1,195 @@
+"""Retraining from feedback: what is used, progress with a live curve, then parent against candidate."""
+
+from __future__ import annotations
+
+import pyqtgraph as pg
+from PySide6.QtCore import Qt
+from PySide6.QtGui import QColor
+from PySide6.QtWidgets import (
+    QDialog,
+    QHBoxLayout,
+    QLabel,
+    QLineEdit,
+    QProgressBar,
+    QPushButton,
+    QStackedWidget,
+    QTableWidgetItem,
+    QVBoxLayout,
+    QWidget,
+)
+
+from app.viewmodels.actions import RetrainOptions, ReviewActions
+from app.viewmodels.training import ComparisonRow, TrainingModel, TrainingPlan
+from app.views import theme
+from app.views.bindings import bind
+from app.views.dialogs.models import make_table
+
+COLUMNS = ("Finding", "Positive / n", "In use, AUC", "Candidate, AUC", "Change", "Note")
+EXPLANATION = (
+    "Retraining writes a candidate beside the model in use. Nothing changes until you compare the two on the held-out "
+    "set and activate the candidate; one step back stays possible. Findings without a verdict are left out of the "
+    "loss: silence is not agreement."
+)
+
+
+class RetrainDialog(QDialog):
+    """Shows `TrainingModel`. Closing it does not stop a training."""
+
+    def __init__(self, model: TrainingModel, actions: ReviewActions, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._model, self._actions = model, actions
+        self.setWindowTitle("Retrain from feedback")
+        self.plan = QLabel(wordWrap=True)
+        self.description = QLineEdit(placeholderText="Why (kept in the candidate's record)")
+        self.progress = QProgressBar()
+        self.progress_text = QLabel()
+        self.message = QLabel(wordWrap=True)
+        self.message.setProperty("role", "warning")
+        self.curve = LossCurve()
+        self.summary = QLabel(wordWrap=True)
+        self.table = make_table(COLUMNS)
+        self.pages = QStackedWidget()
+        self._make_buttons()
+        self._lay_out()
+        bind(self, model.changed, self._show)
+        bind(self, model.curve_changed, self._show_curve)
+        self._show()
+        self._show_curve()
+        self.resize(760, 560)
+
+    def _make_buttons(self) -> None:
+        self.start = QPushButton("Start retraining")
+        self.start.clicked.connect(self._start)
+        self.cancel = QPushButton("Stop")
+        self.cancel.clicked.connect(self._actions.cancel_retraining)
+        self.activate = QPushButton("Activate candidate")
+        self.activate.clicked.connect(self._activate)
+        self.discard = QPushButton("Discard candidate")
+        self.discard.clicked.connect(self._discard)
+        self.close_button = QPushButton("Close")
+        self.close_button.clicked.connect(self.reject)
+
+    def _lay_out(self) -> None:
+        explanation = QLabel(EXPLANATION, wordWrap=True)
+        explanation.setProperty("role", "muted")
+        running = _page(self.progress_text, self.progress, self.curve)
+        compared = _page(self.summary, self.table)
+        for page in (QWidget(), running, compared):
+            self.pages.addWidget(page)
+        buttons = QHBoxLayout()
+        for button in (self.start, self.cancel, self.activate, self.discard):
+            buttons.addWidget(button)
+        buttons.addStretch(1)
+        buttons.addWidget(self.close_button)
+        layout = QVBoxLayout(self)
+        for widget in (self.plan, explanation, self.description, self.message):
+            layout.addWidget(widget)
+        layout.addWidget(self.pages, 1)
+        layout.addLayout(buttons)
+
+    # -- from the model -----------------------------------------------------------------------------------------
+
+    def _show(self) -> None:
+        model = self._model
+        running, finished = model.state == "running", model.state == "finished"
+        self.plan.setText(plan_text(model.plan))
+        self.message.setText(model.message or ("" if running or finished else model.plan.blocked))
+        self.message.setVisible(bool(self.message.text()))
+        self.description.setVisible(not running and not finished)
+        self.progress.setRange(0, model.total)
+        self.progress.setValue(model.done)
+        self.progress_text.setText(model.text)
+        self.pages.setCurrentIndex(2 if finished else (1 if running or model.curve else 0))
+        self.start.setVisible(not running and not finished)
+        self.start.setEnabled(not model.plan.blocked)
+        self.cancel.setVisible(running)
+        for button in (self.activate, self.discard):
+            button.setVisible(finished)
+        self._show_candidate()
+
+    def _show_candidate(self) -> None:
+        candidate = self._model.candidate
+        if candidate is None:
+            return
+        head = f"Candidate {candidate.name} · {candidate.digest[:8]}. {candidate.notice}"
+        self.summary.setText(f"{head}\n{candidate.summary}" if candidate.summary else head)
+        self.table.setRowCount(len(candidate.rows))
+        for place, row in enumerate(candidate.rows):
+            for column, (text, color) in enumerate(comparison_cells(row)):
+                item = QTableWidgetItem(text)
+                item.setForeground(color)
+                if column:
+                    item.setTextAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
+                self.table.setItem(place, column, item)
+
+    def _show_curve(self) -> None:
+        self.curve.set_points(self._model.curve)
+
+    # -- from the reader ----------------------------------------------------------------------------------------
+
+    def _start(self) -> None:
+        self._actions.start_retraining(RetrainOptions(description=self.description.text().strip()))
+
+    def _activate(self) -> None:
+        if self._model.candidate is not None:
+            self._actions.activate_model(self._model.candidate.digest)
+
+    def _discard(self) -> None:
+        if self._model.candidate is not None:
+            self._actions.discard_candidate(self._model.candidate.path)
+
+
+class LossCurve(pg.PlotWidget):
+    """Training and validation loss by epoch."""
+
+    def __init__(self) -> None:
+        super().__init__(background=theme.BACKGROUND)
+        self.setLabel("bottom", "Epoch")
+        self.setLabel("left", "Loss")
+        self.setMenuEnabled(False)
+        self.setMouseEnabled(x=False, y=False)
+        self.hideButtons()
+        self.addLegend(offset=(-10, 10), labelTextColor=theme.TEXT)
+        self.showGrid(y=True, alpha=0.2)
+        self._train = self.plot(pen=pg.mkPen(theme.AGAINST, width=2), symbol="o", symbolSize=5, name="training")
+        self._val = self.plot(pen=pg.mkPen(theme.TOWARDS, width=2), symbol="s", symbolSize=5, name="validation")
+
+    def set_points(self, points: tuple) -> None:  # type: ignore[type-arg]
+        """Draw the epochs so far."""
+        self._train.setData([point.epoch for point in points], [point.train_loss for point in points])
+        known = [point for point in points if point.val_loss is not None]
+        self._val.setData([point.epoch for point in known], [point.val_loss for point in known])
+
+
+def plan_text(plan: TrainingPlan) -> str:
+    """Say what will be used."""
+    if plan.n_reviewed == 0:
+        return "No verdict that states presence or absence is in the store yet."
+    base = f" Base: {plan.base_name}." if plan.base_name else ""
+    return (
+        f"Will use {plan.n_reviewed} reviewed findings of {plan.n_studies} studies "
+        f"({plan.n_disagree} of them disagree with the model).{base}"
+    )
+
+
+def comparison_cells(row: ComparisonRow) -> tuple[tuple[str, QColor], ...]:
+    """Return the cells of one finding with their colours."""
+    count = f"{row.n_positive} / {row.n_total}"
+    if row.parent_auc is None or row.candidate_auc is None:
+        note = row.note or "too few"
+        texts = (row.label, count, "–", "–", "–", note)
+        return tuple((text, theme.MUTED) for text in texts)
+    change = row.candidate_auc - row.parent_auc
+    color = theme.GOOD if change > 0.0005 else (theme.DANGER if change < -0.0005 else theme.TEXT)
+    numbers = (f"{row.parent_auc:.3f}", f"{row.candidate_auc:.3f}")
+    plain = tuple((text, theme.TEXT) for text in (row.label, count, *numbers))
+    return (*plain, (f"{change:+.3f}", color), (row.note, theme.MUTED))
+
+
+def _page(*widgets: QWidget) -> QWidget:
+    page = QWidget()
+    layout = QVBoxLayout(page)
+    layout.setContentsMargins(0, 0, 0, 0)
+    for widget in widgets:
+        layout.addWidget(widget, 1 if widget is widgets[-1] else 0)
+    return page

@@ -1,0 +1,235 @@
+"""The review window: studies on the left, the viewer over the evidence strip, findings and feedback on the right."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from PySide6.QtCore import QSize, Qt
+from PySide6.QtGui import QCloseEvent, QDragEnterEvent, QDropEvent
+from PySide6.QtWidgets import (
+    QHBoxLayout,
+    QLabel,
+    QMainWindow,
+    QScrollBar,
+    QSizePolicy,
+    QSplitter,
+    QVBoxLayout,
+    QWidget,
+)
+
+from app.viewmodels.actions import ReviewActions
+from app.viewmodels.review import ReviewModels
+from app.views import theme
+from app.views.bindings import bind
+from app.views.cine import Cine
+from app.views.command_actions import PresetBox, fill_menus, make_actions, make_toolbar
+from app.views.commands import Command, build_commands
+from app.views.panels.evidence_panel import EvidencePanel
+from app.views.panels.feedback_box import FeedbackBox
+from app.views.panels.findings_panel import FindingsPanel
+from app.views.panels.job_status import JobStatus
+from app.views.panels.notices_bar import NoticesBar
+from app.views.panels.study_list import StudyListPanel
+from app.views.slice_view import SliceView
+from app.views.window_commands import WindowCommands
+
+TITLE = "Head CT review"
+BANNER = "RESEARCH USE ONLY — not a medical device, not for diagnosis"
+LEFT_PX, RIGHT_PX, STRIP_PX = 230, 366, 226
+
+
+class MainWindow(QMainWindow):
+    """All panels over one set of view-models; requests go to `actions`."""
+
+    def __init__(self, models: ReviewModels, actions: ReviewActions, resources: Path) -> None:
+        super().__init__()
+        self.models, self.review_actions, self.resources = models, actions, resources
+        self.setWindowTitle(TITLE)
+        self.setWindowIcon(theme.icon(resources, "app"))
+        self.setAcceptDrops(True)
+        self._make_panels()
+        self.cine = Cine(models.viewer, self)
+        self.command_target = WindowCommands(self, models, actions)
+        self.commands: tuple[Command, ...] = build_commands(self.command_target)
+        self.command_actions = make_actions(self.commands, self, self.slice_view, resources)
+        fill_menus(self, self.commands, self.command_actions)
+        self._lay_out()
+        self._wire()
+        self.resize(1360, 860)
+        self.slice_view.setFocus()
+
+    # -- construction -------------------------------------------------------------------------------------------
+
+    def _make_panels(self) -> None:
+        models, resources = self.models, self.resources
+        self.banner = QLabel()
+        self.banner.setProperty("role", "banner")
+        self.banner.setAlignment(Qt.AlignmentFlag.AlignCenter)
+        self.banner.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
+        self.notices_bar = NoticesBar(models.notices, resources)
+        self.study_list = StudyListPanel(models.studies)
+        self.slice_view = SliceView(models.viewer)
+        self.slice_bar = QScrollBar(Qt.Orientation.Vertical)
+        self.slice_bar.setAccessibleName("Slice")
+        self.evidence_panel = EvidencePanel(models.evidence, resources)
+        self.findings_panel = FindingsPanel(models.findings, resources)
+        self.feedback_box = FeedbackBox(models.findings, resources)
+        self.job_status = JobStatus(models.jobs, resources)
+        self.probe_text = QLabel()
+        self.reader_text = QLabel()
+        self.reader_text.setProperty("role", "muted")
+
+    def _lay_out(self) -> None:
+        self.presets = PresetBox(self.models.viewer)
+        self.addToolBar(make_toolbar(self, self.command_actions, self.presets))
+        self.centre_split = QSplitter(Qt.Orientation.Vertical)
+        self.centre_split.addWidget(self._viewer_with_bar())
+        self.centre_split.addWidget(self.evidence_panel)
+        self.centre_split.setStretchFactor(0, 1)
+        self.centre_split.setSizes([600, STRIP_PX])
+        self.columns = QSplitter(Qt.Orientation.Horizontal)
+        for widget in (self.study_list, self.centre_split, self._right_column()):
+            self.columns.addWidget(widget)
+        self.columns.setStretchFactor(1, 1)
+        self.columns.setSizes([LEFT_PX, 800, RIGHT_PX])
+        self.columns.setCollapsible(1, False)
+        central = QWidget()
+        column = QVBoxLayout(central)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.setSpacing(0)
+        column.addWidget(self.banner)
+        column.addWidget(self.notices_bar)
+        column.addWidget(self.columns, 1)
+        self.setCentralWidget(central)
+        self.statusBar().addWidget(self.probe_text)
+        self.statusBar().addPermanentWidget(self.job_status)
+        self.statusBar().addPermanentWidget(self.reader_text)
+
+    def _viewer_with_bar(self) -> QWidget:
+        holder = QWidget()
+        row = QHBoxLayout(holder)
+        row.setContentsMargins(0, 0, 0, 0)
+        row.setSpacing(0)
+        row.addWidget(self.slice_view, 1)
+        row.addWidget(self.slice_bar)
+        return holder
+
+    def _right_column(self) -> QWidget:
+        right = QWidget()
+        column = QVBoxLayout(right)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.setSpacing(0)
+        column.addWidget(self.findings_panel, 1)
+        column.addWidget(self.feedback_box)
+        right.setMinimumWidth(300)
+        return right
+
+    def _wire(self) -> None:
+        models = self.models
+        self.study_list.series_chosen.connect(self.review_actions.select_series)
+        self.feedback_box.verdict_given.connect(self.review_actions.submit_verdict)
+        self.job_status.cancel_requested.connect(self.review_actions.cancel_job)
+        self.slice_bar.valueChanged.connect(self._scroll_to)
+        bind(self, models.viewer.volume_changed, self._follow_volume)
+        bind(self, models.viewer.slice_changed, self._follow_slice)
+        bind(self, models.viewer.window_changed, self._follow_preset)
+        bind(self, models.viewer.tool_changed, self._follow_tool)
+        bind(self, models.viewer.probe_changed, self._follow_probe)
+        bind(self, models.library.changed, self._show_banner)
+        bind(self, models.preferences.changed, self._show_reader)
+        bind(self, models.studies.current_changed, self._enable)
+        bind(self, models.studies.row_changed, self._enable)
+        bind(self, models.studies.rows_changed, self._enable)
+        bind(self, models.findings.selected_changed, self._enable)
+        bind(self, models.findings.rows_changed, self._enable)
+        bind(self, models.findings.row_changed, self._enable)
+        bind(self, models.jobs.changed, self._enable)
+        for follow in (self._follow_volume, self._show_banner, self._show_reader, self._enable, self._follow_preset):
+            follow()
+        self._follow_tool(models.viewer.tool)
+
+    # -- from the models ----------------------------------------------------------------------------------------
+
+    def _follow_volume(self) -> None:
+        viewer = self.models.viewer
+        self.slice_bar.blockSignals(True)
+        self.slice_bar.setRange(0, max(viewer.n_slices - 1, 0))
+        self.slice_bar.setPageStep(max(viewer.n_slices // 10, 1))
+        self.slice_bar.setValue(viewer.slice_index)
+        self.slice_bar.blockSignals(False)
+        self.slice_bar.setVisible(viewer.n_slices > 1)
+        info = viewer.info
+        self.setWindowTitle(f"{info.title} — {TITLE}" if info is not None and info.title else TITLE)
+        self._enable()
+
+    def _follow_slice(self, index: int) -> None:
+        self.slice_bar.blockSignals(True)
+        self.slice_bar.setValue(index)
+        self.slice_bar.blockSignals(False)
+
+    def _scroll_to(self, index: int) -> None:
+        self.models.viewer.slice_index = index
+
+    def _follow_preset(self, *_: object) -> None:
+        chosen = self.models.viewer.preset
+        for command in self.commands:
+            if command.check_group == "presets":
+                action = self.command_actions[command.id]
+                action.actionGroup().setExclusionPolicy(action.actionGroup().ExclusionPolicy.ExclusiveOptional)
+                action.setChecked(command.id == f"preset_{chosen}")
+
+    def _follow_tool(self, key: str) -> None:
+        self.command_actions[f"tool_{key}"].setChecked(True)
+
+    def _follow_probe(self, probe: object) -> None:
+        text = "" if probe is None else self.models.viewer.probe.text
+        self.probe_text.setText(text)
+
+    def _show_banner(self) -> None:
+        active = self.models.library.active
+        identity = "" if active is None else f"   ·   Model {active.name} {active.digest[:8]}: {active.notice}"
+        self.banner.setText(f"{BANNER}{identity}")
+        self.banner.setToolTip(self.banner.text())
+
+    def _show_reader(self) -> None:
+        reader = self.models.preferences.reader
+        self.reader_text.setText(f"Reader: {reader}" if reader else "No reader named (Ctrl+,)")
+
+    def _enable(self, *_: object) -> None:
+        """Enable what can be done now; a disabled button is never a dead end: its tooltip keeps the help."""
+        models, actions = self.models, self.command_actions
+        row = models.studies.current
+        can_analyse = row is not None and row.kind == "volume" and row.state != "analysing"
+        selected = models.findings.selected
+        can_judge = selected is not None and selected.covered
+        shown = models.viewer.volume is not None
+        enabled = {"analyse": can_analyse, "cancel": models.jobs.current is not None, "volume": shown, "fit": shown}
+        enabled |= dict.fromkeys(("agree", "disagree", "unsure", "jump", "jump_against"), can_judge)
+        for name, on in enabled.items():
+            actions[name].setEnabled(on)
+
+    # -- dropping files -----------------------------------------------------------------------------------------
+
+    def dragEnterEvent(self, event: QDragEnterEvent) -> None:
+        """Accept files and folders."""
+        if any(url.isLocalFile() for url in event.mimeData().urls()):
+            event.acceptProposedAction()
+
+    def dropEvent(self, event: QDropEvent) -> None:
+        """Open what was dropped."""
+        paths = [Path(url.toLocalFile()) for url in event.mimeData().urls() if url.isLocalFile()]
+        if paths:
+            event.acceptProposedAction()
+            self.review_actions.open_paths(paths)
+
+    # -- the window itself --------------------------------------------------------------------------------------
+
+    def minimumSizeHint(self) -> QSize:
+        """Fit on the smallest supported screen."""
+        return QSize(1000, 600)
+
+    def closeEvent(self, event: QCloseEvent) -> None:
+        """Stop what runs in this window and close what it opened, 3D first: OpenGL needs its window alive."""
+        self.cine.stop()
+        self.command_target.close_children()
+        super().closeEvent(event)

@@ -1,0 +1,69 @@
+"""The strip under the viewer: its title, the plain sentence, the jump buttons and the painted rows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from PySide6.QtWidgets import QHBoxLayout, QLabel, QSizePolicy, QToolButton, QVBoxLayout, QWidget
+
+from app.viewmodels.evidence import EvidenceModel
+from app.views import theme
+from app.views.bindings import bind
+from app.views.evidence_strip import EvidenceStrip
+
+HELP = (
+    "The ledger splits this finding's logit exactly over slices, frozen path and experts. Attention is one "
+    "distribution shared by all findings, so it is not evidence for one finding. The classifier makes no statement "
+    "on left or right."
+)
+
+
+class EvidencePanel(QWidget):
+    """Shows `EvidenceModel`."""
+
+    def __init__(self, model: EvidenceModel, resources: Path, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._model = model
+        self.title = QLabel()
+        self.title.setProperty("role", "heading")
+        self.sentence = QLabel()
+        self.sentence.setProperty("role", "muted")
+        self.sentence.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
+        self.split = QToolButton(text="Frozen | experts", checkable=True)
+        self.split.setToolTip("Split every bar into the frozen path and the sum of the experts (B)")
+        self.split.toggled.connect(self._set_split)
+        self.jump = QToolButton(text="Jump (J)")
+        self.jump.setIcon(theme.icon(resources, "jump"))
+        self.jump.setToolTip("Show the slice that pushed this finding up most (J); down most: Shift+J")
+        self.jump.clicked.connect(lambda: self._model.jump_to_strongest())
+        self.strip = EvidenceStrip(model)
+        row = QHBoxLayout()
+        row.setContentsMargins(8, 2, 8, 0)
+        row.setSpacing(10)
+        row.addWidget(self.title)
+        row.addWidget(self.sentence, 1)
+        row.addWidget(self.split)
+        row.addWidget(self.jump)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(2)
+        layout.addLayout(row)
+        layout.addWidget(self.strip, 1)
+        self.setToolTip(HELP)
+        bind(self, model.view_changed, self._show)
+        bind(self, model.split_changed, self._show_split)
+        self._show()
+
+    def _show(self) -> None:
+        view = self._model.view
+        self.title.setText("Evidence" if view is None else f"Why “{view.label}”")
+        self.sentence.setText("" if view is None else view.sentence)
+        self.sentence.setToolTip("" if view is None else f"{view.sentence}\n\n{HELP}")
+        self.jump.setEnabled(view is not None and view.strongest_for is not None)
+        self.split.setEnabled(view is not None)
+
+    def _set_split(self, split: bool) -> None:
+        self._model.split = split
+
+    def _show_split(self, split: bool) -> None:
+        self.split.setChecked(split)
