@@ -4,13 +4,26 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from engine.geometry import Volume, VolumeGeometry
+from engine.models.backbones.efficientnet_lite0 import BACKBONE
 from engine.models.backbones.registry import BackboneRegistry
 from engine.models.backbones.spec import BackboneEntry, BackboneSpec
+from engine.models.calibration import Calibration
+from engine.models.manifest import BackboneReference, Manifest, ManifestDraft, TrainingRecord
+from engine.models.package import write_package
+from engine.models.settings import MoLRESettings
+from engine.preprocess.spec import PreprocessSpec
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
+
+    from engine.models.classifier import MoLREClassifier
 
 TINY_WIDTH = 12
 TINY_SPEC = BackboneSpec(
@@ -77,3 +90,75 @@ def tiny_entry(digest: str = hashlib.sha256(b"tiny").hexdigest()) -> BackboneEnt
 
 def tiny_registry(digest: str = hashlib.sha256(b"tiny").hexdigest()) -> BackboneRegistry:
     return BackboneRegistry([tiny_entry(digest)])
+
+
+def small_head(n_slices: int = 6, size: int = 64) -> Volume:
+    """A shell of bone around grey matter, 5 mm slices, 3 mm pixels: enough to be prepared."""
+    spacing_mm = (5.0, 3.0, 3.0)
+    shape = (n_slices, size, size)
+    axes = [(np.arange(count) - (count - 1) / 2) * step for count, step in zip(shape, spacing_mm, strict=True)]
+    z, y, x = np.meshgrid(*axes, indexing="ij")
+    radius = np.sqrt((x / 70) ** 2 + (y / 85) ** 2 + (z / 70) ** 2)
+    voxels = np.full(shape, -1000, dtype=np.int16)
+    voxels[radius < 1.0] = 1000
+    voxels[radius < 0.9] = 35
+    origins = np.stack([np.full(n_slices, axes[2][0]), np.full(n_slices, axes[1][0]), axes[0]], axis=1)
+    geometry = VolumeGeometry(np.array([1.0, 0, 0]), np.array([0, 1.0, 0]), (3.0, 3.0), origins, size, size)
+    return Volume(voxels, geometry, "HU", None, tuple(f"2.25.{index + 1}" for index in range(n_slices)))
+
+
+def draft(keys: tuple[str, ...], entry: BackboneEntry, **changes: Any) -> ManifestDraft:
+    """A manifest for a package that was trained on nothing."""
+    fields: dict[str, Any] = {
+        "name": "tests-only",
+        "version": "1",
+        "notice": "Random weights, for tests only.",
+        "created": datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC),
+        "backbone": BackboneReference(
+            name=entry.spec.name, weights_digest=entry.weights_digest(), feature_width=entry.spec.feature_width
+        ),
+        "finding_keys": keys,
+        "preprocessing": PreprocessSpec(align=False),
+        "molre": MoLRESettings(),
+        "operating_points": dict.fromkeys(keys, 0.5),
+        "training": TrainingRecord(
+            description="None.", data_digest="0" * 64, seed=1, parent_digest=None, trained_on="nothing"
+        ),
+    }
+    return ManifestDraft(**(fields | changes))
+
+
+def random_classifier(width: int, n_findings: int, seed: int = 1) -> MoLREClassifier:
+    """A classifier in which every part matters: experts are not zero."""
+    import torch
+
+    from engine.models.classifier import MoLREClassifier
+
+    generator = torch.Generator().manual_seed(seed)
+    classifier = MoLREClassifier(width, n_findings)
+    with torch.no_grad():
+        for parameter in classifier.parameters():
+            parameter.copy_(0.05 * torch.randn(parameter.shape, generator=generator))
+    return classifier
+
+
+def write_random_package(
+    folder: Path,
+    keys: tuple[str, ...],
+    registry: BackboneRegistry | None = None,
+    *,
+    seed: int = 1,
+    calibration: dict[str, Any] | None = None,
+    **changes: Any,
+) -> Manifest:
+    """Write a package with random weights on the registry's only backbone, the default one by default."""
+    (entry,) = (registry or BackboneRegistry([BACKBONE])).values()
+    return write_package(
+        folder,
+        draft(keys, entry, **changes),
+        random_classifier(entry.spec.feature_width, len(keys), seed),
+        calibration=Calibration.model_validate(calibration or {}),
+        metrics={"auc": {}},
+        card="# Tests only\n",
+        registry=registry,
+    )
