@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from engine.phantom.lattice import F32, Real
+from engine.phantom.shapes import unit
 from engine.phantom.spec import PhantomSpec
 from engine.phantom.tissue import Slab
 
@@ -19,10 +20,11 @@ LOWEST_HU = -1024
 def harden(slab: Slab) -> None:
     """Add mild cupping: brighter along the inner table, darker in the middle and between the petrous bones."""
     inner = slab.cavity
-    rim = np.exp(np.minimum(-slab.depth, 0) * np.float32(1 / 5.0))
+    near = unit(1 - slab.depth * (1 / 15.0))
+    rim = near * near * near
     slab.add(1.0, inner * (3.5 * rim - 0.6))
     if slab.z_range[0] < -15 and slab.z_range[1] > -55:
-        bar = np.exp(-(((slab.z + 35) / 11) ** 2) - ((slab.y - 6) / 7) ** 2 - (slab.x / 34) ** 4)
+        bar = np.exp(-(((slab.z + 35) / 11) ** 2) - ((slab.y - 6) / 7) ** 2 - (slab.x / 30) ** 2)
         slab.add(-7.0, inner * bar)
 
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from engine.geometry import VolumeGeometry
 from engine.phantom.head import Head, stream
-from engine.phantom.lattice import F32, NoiseCube, Real, cubic_weights, interpolate
+from engine.phantom.lattice import F32, FineField, NoiseCube, Real, Taps
 from engine.phantom.shapes import Point, ellipsoid, sigmoid, tube
 
 GRID_MM = 3.0
@@ -73,16 +73,21 @@ class Anatomy:
         w, v, u = (np.arange(n, dtype=np.float32) * np.float32(GRID_MM) for n in self._n_nodes)
         self._points = self.frame.points(w + np.float32(self._start_mm), v, u)
         self.fields: dict[str, F32] = {}
+        self._fine: dict[str, FineField] = {}
         self._build()
 
-    def weights(self, axis: int, positions_mm: NDArray[np.float64]) -> F32:
-        """Return the interpolation matrix of one axis (0 table, 1 column, 2 row direction)."""
+    def taps(self, axis: int, positions_mm: NDArray[np.float64]) -> Taps:
+        """Return the taps of positions along one axis (0 table, 1 column, 2 row direction)."""
         start = self._start_mm if axis == 0 else 0.0
-        return cubic_weights((positions_mm - start) / GRID_MM, self._n_nodes[axis])
+        return Taps.at((positions_mm - start) / GRID_MM, self._n_nodes[axis])
 
-    def fine(self, name: str, weights: tuple[F32, F32, F32]) -> F32:
-        """Bring the field `name` to the voxels of the weights."""
-        return interpolate(self.fields[name], *weights)
+    def refine(self, y: Taps, x: Taps) -> None:
+        """Set the rows and columns of the voxels that `fine` is asked for."""
+        self._fine = {name: FineField(field, y, x) for name, field in self.fields.items()}
+
+    def fine(self, name: str, z: Taps) -> F32:
+        """Return the field `name` at the planes of `z`; see `FineField`."""
+        return self._fine[name].at(z)
 
     def extent_mm(self) -> tuple[tuple[float, float], tuple[float, float]]:
         """Return the first and last position of the head along columns and along rows, with a margin."""

@@ -6,6 +6,7 @@ interpolated; only the sharp decisions are taken at the fine voxels. That is wha
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -42,34 +43,62 @@ class NoiseCube:
         return np.asarray(values, dtype=np.float32).reshape(x_mm.shape)
 
 
-def cubic_weights(positions: NDArray[np.float64], n_nodes: int) -> F32:
-    """Return the Catmull-Rom interpolation matrix (len(positions), n_nodes).
+@dataclass(frozen=True)
+class Taps:
+    """The four nodes and their Catmull-Rom weights for every position along one axis; both arrays are (4, N)."""
 
-    Parameters
-    ----------
-    positions
-        Where to interpolate, in units of the nodes; outside 0..n_nodes - 1 the end node is repeated.
-    n_nodes
-        Number of nodes.
+    nodes: NDArray[np.intp]
+    weights: F32
+
+    @classmethod
+    def at(cls, positions: NDArray[np.float64], n_nodes: int) -> Taps:
+        """Return the taps of positions in units of the nodes; outside the axis its end node is repeated."""
+        inside = np.clip(positions, 0, n_nodes - 1)
+        left = np.floor(inside).astype(np.intp)
+        t = inside - left
+        weights = (
+            -0.5 * t + t**2 - 0.5 * t**3,
+            1 - 2.5 * t**2 + 1.5 * t**3,
+            0.5 * t + 2 * t**2 - 1.5 * t**3,
+            -0.5 * t**2 + 0.5 * t**3,
+        )
+        nodes = np.clip(left + np.arange(-1, 3)[:, None], 0, n_nodes - 1)
+        return cls(nodes, np.stack(weights).astype(np.float32))
+
+
+class FineField:
+    """A coarse field [z, y, x] brought to a fine grid, slab by slab in ascending z.
+
+    No matrix product is used: those run on all cores, differ in their last bits between machines, and are slow where
+    several processes share the cores. The longest axis comes last; coarse planes already brought to the fine rows and
+    columns are kept as long as the next slab can need them.
     """
-    inside = np.clip(positions, 0, n_nodes - 1)
-    left = np.floor(inside).astype(int)
-    t = inside - left
-    taps = (
-        -0.5 * t + t**2 - 0.5 * t**3,
-        1 - 2.5 * t**2 + 1.5 * t**3,
-        0.5 * t + 2 * t**2 - 1.5 * t**3,
-        -0.5 * t**2 + 0.5 * t**3,
-    )
-    weights = np.zeros((len(positions), n_nodes), dtype=np.float64)
-    rows = np.arange(len(positions))
-    for offset, tap in zip((-1, 0, 1, 2), taps, strict=True):
-        np.add.at(weights, (rows, np.clip(left + offset, 0, n_nodes - 1)), tap)
-    return weights.astype(np.float32)
+
+    def __init__(self, field: F32, y: Taps, x: Taps) -> None:
+        self._field, self._y, self._x = field, y, x
+        self._planes: dict[int, F32] = {}
+
+    def at(self, z: Taps) -> F32:
+        """Return the field at the planes of `z`, float32 [plane, row, column]."""
+        first, last = int(z.nodes.min()), int(z.nodes.max())
+        self._planes = {node: plane for node, plane in self._planes.items() if node >= first}
+        for node in range(first, last + 1):
+            if node not in self._planes:
+                self._planes[node] = _spread(self._field[node], self._y, self._x)
+        fine = np.empty((z.nodes.shape[1], self._y.nodes.shape[1], self._x.nodes.shape[1]), dtype=np.float32)
+        scaled = np.empty_like(fine[0])
+        for index, out in enumerate(fine):
+            np.multiply(self._planes[int(z.nodes[0, index])], z.weights[0, index], out=out)
+            for tap in range(1, 4):
+                out += np.multiply(self._planes[int(z.nodes[tap, index])], z.weights[tap, index], out=scaled)
+        return fine
 
 
-def interpolate(field: F32, weights_z: F32, weights_y: F32, weights_x: F32) -> F32:
-    """Bring a coarse field [z, y, x] to the fine grid whose weights are given, one axis after the other."""
-    planes = np.tensordot(weights_z, field, axes=(1, 0))
-    fine = np.matmul(np.matmul(weights_y, planes), weights_x.T)
-    return np.asarray(fine, dtype=np.float32)
+def _spread(plane: F32, y: Taps, x: Taps) -> F32:
+    """Interpolate one plane [y, x] along its rows, then along its columns."""
+    parts = [plane[:, nodes] * weights for nodes, weights in zip(x.nodes, x.weights, strict=True)]
+    rows = (parts[0] + parts[1]) + (parts[2] + parts[3])
+    out = rows[y.nodes[0]] * y.weights[0][:, None]
+    for nodes, weights in zip(y.nodes[1:], y.weights[1:], strict=True):
+        out += rows[nodes] * weights[:, None]
+    return np.asarray(out, dtype=np.float32)

@@ -20,6 +20,8 @@ from engine.phantom.spec import PhantomSpec
 from engine.phantom.tissue import AIR_HU, Slab
 from engine.progress import NULL_CONTEXT, Context
 
+F64 = NDArray[np.float64]
+
 SLAB_VOXELS = 500_000
 PAINTED_KEYS: tuple[str, ...] = tuple(painters())
 
@@ -125,12 +127,14 @@ def _acquire(head: Head, spec: PhantomSpec, context: Context) -> tuple[F32, dict
     """Make the slices without noise, and the masks."""
     anatomy = Anatomy(head, spec.geometry(), spec.slice_spacing_mm)
     window = _window(anatomy, spec)
+    v_mm, u_mm = (np.arange(side.start, side.stop) * spec.pixel_spacing_mm for side in window)
+    anatomy.refine(anatomy.taps(1, v_mm), anatomy.taps(2, u_mm))
     shape = (spec.n_slices, spec.matrix, spec.matrix)
     hu = np.full(shape, AIR_HU, dtype=np.float32)
     covered = {layer.key: np.zeros(shape, dtype=np.uint8) for layer in head.layers}
     for part in _slabs(spec, window):
         context.raise_if_cancelled()
-        slab = _slab(anatomy, spec, part, window)
+        slab = _slab(anatomy, spec, part, v_mm, u_mm)
         where = (part, *window)
         for key, mask in _paint(slab, head.layers).items():
             covered[key][where] = np.rint(average_planes(mask, spec.samples_per_slice) * 255).astype(np.uint8)
@@ -172,14 +176,12 @@ def _slabs(spec: PhantomSpec, window: tuple[slice, slice]) -> Iterator[slice]:
         yield slice(first, min(first + step, spec.n_slices))
 
 
-def _slab(anatomy: Anatomy, spec: PhantomSpec, part: slice, window: tuple[slice, slice]) -> Slab:
+def _slab(anatomy: Anatomy, spec: PhantomSpec, part: slice, v_mm: F64, u_mm: F64) -> Slab:
     n = spec.samples_per_slice
     planes = (np.arange(part.start * n, part.stop * n) + 0.5) / n - 0.5
     w_mm = planes * spec.slice_spacing_mm
-    v_mm, u_mm = (np.arange(side.start, side.stop) * spec.pixel_spacing_mm for side in window)
-    weights = anatomy.weights(0, w_mm), anatomy.weights(1, v_mm), anatomy.weights(2, u_mm)
     points = anatomy.frame.points(w_mm.astype(np.float32), v_mm.astype(np.float32), u_mm.astype(np.float32))
-    return Slab(anatomy, weights, points)
+    return Slab(anatomy, anatomy.taps(0, w_mm), points)
 
 
 def _config_error(reason: str) -> ConfigError:

@@ -8,7 +8,7 @@ import numpy as np
 
 from engine.phantom.anatomy import FACE_TOP_MM, Anatomy
 from engine.phantom.head import Head
-from engine.phantom.lattice import F32, Real
+from engine.phantom.lattice import F32, Real, Taps
 from engine.phantom.shapes import Point, coverage, ellipsoid, unit
 
 AIR_HU, FAT_HU, MUSCLE_HU, SKIN_HU = -1000.0, -95.0, 52.0, 25.0
@@ -28,12 +28,12 @@ class Slab:
         How much of each voxel is that tissue, 0..1, before any painting.
     """
 
-    def __init__(self, anatomy: Anatomy, weights: tuple[F32, F32, F32], points: tuple[F32, F32, F32]) -> None:
+    def __init__(self, anatomy: Anatomy, planes: Taps, points: tuple[F32, F32, F32]) -> None:
         self.anatomy = anatomy
         self.head: Head = anatomy.head
         self.x, self.y, self.z = points
         self.z_range = float(self.z.min()), float(self.z.max())
-        self._weights = weights
+        self._planes = planes
         self._cache: dict[str, F32] = {}
         self.hu: F32 = np.full(self.x.shape, AIR_HU, dtype=np.float32)
         self._compose()
@@ -41,7 +41,7 @@ class Slab:
     def field(self, name: str) -> F32:
         """Return a field of the anatomy at the voxels."""
         if name not in self._cache:
-            self._cache[name] = self.anatomy.fine(name, self._weights)
+            self._cache[name] = self.anatomy.fine(name, self._planes)
         return self._cache[name]
 
     def nothing(self) -> F32:

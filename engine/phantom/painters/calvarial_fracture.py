@@ -7,7 +7,7 @@ import numpy as np
 from engine.phantom.head import Head, any_side
 from engine.phantom.lattice import Real
 from engine.phantom.painters.registry import Painter
-from engine.phantom.shapes import coverage
+from engine.phantom.shapes import coverage, unit
 from engine.phantom.tissue import Slab
 
 KEY = "calvarial_fracture"
@@ -32,7 +32,7 @@ def _plan(head: Head, rng: np.random.Generator) -> None:
         outward = side * slab.x * np.float32(np.cos(angle)) + slab.y * np.float32(np.sin(angle))
         cleft = coverage(np.abs(along) - width_mm / 2, 0.8) * (outward > 20)
         cleft = cleft * coverage(np.abs(slab.z - (low + high) / 2) - (high - low) / 2, 1.5)
-        cleft = cleft * slab.bone * coverage(slab.field("table"), 1.0) * coverage(-slab.field("floor"), 2.0)
+        cleft = cleft * unit(3 * slab.bone) * coverage(slab.field("table"), 1.0) * coverage(-slab.field("floor"), 2.0)
         slab.blend(30.0, cleft)
         return cleft
 

@@ -8,6 +8,7 @@ from engine.phantom.anatomy import vault_point
 from engine.phantom.head import Head, any_side
 from engine.phantom.lattice import Real
 from engine.phantom.painters.registry import Painter
+from engine.phantom.shapes import unit
 from engine.phantom.tissue import Slab
 
 KEY = "craniectomy"
@@ -22,7 +23,7 @@ def _plan(head: Head, rng: np.random.Generator) -> None:
     hu = float(rng.uniform(30, 45))
 
     def paint(slab: Slab) -> Real:
-        gone = slab.blob(centre, (30.0, across, up), irregular_mm=0.8, edge_mm=1.2) * slab.bone
+        gone = slab.blob(centre, (30.0, across, up), irregular_mm=0.8, edge_mm=1.2) * unit(3 * slab.bone)
         gone = gone * (slab.field("floor") > 6)
         slab.blend(hu + 4 * slab.field("rough"), gone)
         return gone
