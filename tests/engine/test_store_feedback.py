@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import update
+from sqlalchemy import text, update
+from sqlalchemy.exc import OperationalError
 
 from engine.errors import StoreError
 from engine.findings.catalogue import Catalogue
@@ -199,6 +200,13 @@ def test_our_own_code_cannot_change_feedback_either(store: Store) -> None:
     with pytest.raises(StoreError) as caught, store._writing() as session:
         session.execute(update(FeedbackTable).values(comment="Müller^Åsa"))
     assert caught.value.code == "store.constraint"
+    assert "Müller" not in str(caught.value)
+
+
+def test_a_bug_in_our_sql_is_reported_without_the_patients_data(store: Store) -> None:
+    with pytest.raises(OperationalError) as caught, store._writing() as session:
+        session.execute(text("UPDATE no_such_table SET name = :name"), {"name": "Müller^Åsa"})
+    assert "no_such_table" in str(caught.value)
     assert "Müller" not in str(caught.value)
 
 
