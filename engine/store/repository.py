@@ -7,7 +7,7 @@ disk (``synchronous=FULL``): what it wrote survives a killed process and a power
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -120,11 +120,7 @@ class Store:
             If the store cannot be written.
         """
         with self._writing() as session:
-            row = session.scalar(select(StudyTable).where(StudyTable.study_uid == study.study_uid))
-            if row is None:
-                row = StudyTable(study_uid=study.study_uid, added_utc=self._clock())
-                session.add(row)
-            fill_study(row, study)
+            self._put_study(session, study)
 
     def upsert_series(self, series: SeriesRecord) -> None:
         """Add a series to its study, or bring its details up to date; its state and analyses stay.
@@ -135,24 +131,20 @@ class Store:
             If its study is not in the store, or the series is already there under another study.
         """
         with self._writing() as session:
-            if session.scalar(select(StudyTable.id).where(StudyTable.study_uid == series.study_uid)) is None:
-                raise self._unknown("study", series.study_uid)
-            row = session.scalar(select(SeriesTable).where(SeriesTable.series_uid == series.series_uid))
-            if row is None:
-                now = self._clock()
-                row = SeriesTable(
-                    series_uid=series.series_uid, study_uid=series.study_uid, added_utc=now, state_utc=now
-                )
-                row.state, row.state_message = "new", ""
-                session.add(row)
-            elif row.study_uid != series.study_uid:
-                raise StoreError(
-                    f"Series {series.series_uid} of {series.source_path} is already in the store {self.name} under "
-                    f"study {row.study_uid}, not {series.study_uid}; it was left as it is.",
-                    hint="Remove the earlier copy from the list first, if it is the same series under a new study.",
-                    code="store.series.other_study",
-                )
-            fill_series(row, series)
+            self._put_series(session, series)
+
+    def register(self, items: Iterable[tuple[StudyRecord, SeriesRecord]]) -> None:
+        """Do `upsert_study` and `upsert_series` for all of a scan in one transaction: all are listed, or none.
+
+        Raises
+        ------
+        StoreError
+            If a series is already there under another study, or the store cannot be written.
+        """
+        with self._writing() as session:
+            for study, series in items:
+                self._put_study(session, study)
+                self._put_series(session, series)
 
     def list_series(self, search: str = "") -> tuple[SeriesRow, ...]:
         """Return the study list: newest study first, then series number.
@@ -405,6 +397,31 @@ class Store:
 
     def _writing(self) -> AbstractContextManager[Session]:
         return transaction(self._writer, self.name)
+
+    def _put_study(self, session: Session, study: StudyRecord) -> None:
+        row = session.scalar(select(StudyTable).where(StudyTable.study_uid == study.study_uid))
+        if row is None:
+            row = StudyTable(study_uid=study.study_uid, added_utc=self._clock())
+        fill_study(row, study)
+        session.add(row)
+
+    def _put_series(self, session: Session, series: SeriesRecord) -> None:
+        if session.scalar(select(StudyTable.id).where(StudyTable.study_uid == series.study_uid)) is None:
+            raise self._unknown("study", series.study_uid)
+        row = session.scalar(select(SeriesTable).where(SeriesTable.series_uid == series.series_uid))
+        if row is None:
+            now = self._clock()
+            row = SeriesTable(series_uid=series.series_uid, study_uid=series.study_uid, added_utc=now, state_utc=now)
+            row.state, row.state_message = "new", ""
+        elif row.study_uid != series.study_uid:
+            raise StoreError(
+                f"Series {series.series_uid} of {series.source_path} is already in the store {self.name} under "
+                f"study {row.study_uid}, not {series.study_uid}; it was left as it is.",
+                hint="Remove the earlier copy from the list first, if it is the same series under a new study.",
+                code="store.series.other_study",
+            )
+        fill_series(row, series)
+        session.add(row)
 
     def _series(self, session: Session, series_uid: str) -> SeriesTable:
         row = session.scalar(select(SeriesTable).where(SeriesTable.series_uid == series_uid))

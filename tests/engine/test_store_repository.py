@@ -103,6 +103,19 @@ def test_a_series_does_not_move_to_another_study(store: Store) -> None:
     assert row.study_uid == STUDY.study_uid
 
 
+def test_a_scan_is_listed_whole_or_not_at_all(store: Store, path: Path) -> None:
+    other = replace(STUDY, study_uid="1.2.840.9")
+    good = (other, replace(SERIES, series_uid="1.2.840.9.1", study_uid="1.2.840.9"))
+    taken = (other, replace(SERIES, study_uid="1.2.840.9"))
+    with pytest.raises(StoreError) as caught:
+        store.register([good, taken])
+    assert caught.value.code == "store.series.other_study"
+    assert [row.series_uid for row in store.list_series()] == [SERIES.series_uid]
+    assert store.get_study("1.2.840.9") is None
+    store.register([good, (STUDY, replace(SERIES, description="again"))])
+    assert [row.description for row in store.list_series()] == [SERIES.description, "again"]
+
+
 def test_an_analysis_comes_back_equal_to_the_last_bit(store: Store, path: Path, catalogue: Catalogue) -> None:
     analysis = make_analysis(catalogue)
     assert any(item.positive for item in analysis.findings)
