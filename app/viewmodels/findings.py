@@ -11,11 +11,12 @@ from psygnal import Signal
 
 from app.viewmodels.status import AnalysisStatus
 from engine.analysis import Analysis, FindingResult, ModelIdentity
-from engine.findings.catalogue import CATEGORY_LABELS, URGENCY_ORDER, Catalogue, Category, Finding
+from engine.findings.catalogue import CATEGORY_LABELS, URGENCY_ORDER, Catalogue, Finding
 
 Verdict = Literal["agree", "disagree", "unsure"]
 SortOrder = Literal["urgency", "value"]
 
+ALL_TITLE = "All findings"
 VERDICT_LABELS: Mapping[Verdict, str] = {"agree": "Agreed", "disagree": "Disagreed", "unsure": "Unsure"}
 
 
@@ -111,6 +112,7 @@ class FindingsModel:
         self._rows: dict[str, FindingRow] = {}
         self._needle = ""
         self._sort: SortOrder = "urgency"
+        self._grouped = True
         self._selected: str | None = None
         self._status = AnalysisStatus()
         self._identity: ModelIdentity | None = None
@@ -203,17 +205,29 @@ class FindingsModel:
         self._sort = order
         self.rows_changed.emit()
 
+    @property
+    def grouped(self) -> bool:
+        """Whether rows stand under their categories, or in one list."""
+        return self._grouped
+
+    @grouped.setter
+    def grouped(self, grouped: bool) -> None:
+        self._grouped = grouped
+        self.rows_changed.emit()
+
     def visible_rows(self) -> tuple[FindingRow, ...]:
-        """Return the rows that pass the filter, category by category, in order within each category."""
+        """Return the rows that pass the filter, group by group, in order within each group."""
         return tuple(row for _, rows in self.groups() for row in rows)
 
-    def groups(self) -> tuple[tuple[Category, tuple[FindingRow, ...]], ...]:
-        """Return the categories that have a visible row, each with its rows in order."""
+    def groups(self) -> tuple[tuple[str, tuple[FindingRow, ...]], ...]:
+        """Return the titles of the groups that have a visible row, each with its rows in order."""
         words = _fold(self._needle).split()
         shown = [row for row in self._rows.values() if all(word in self._searchable[row.key] for word in words)]
+        if not self._grouped:
+            return ((ALL_TITLE, tuple(sorted(shown, key=self._order))),) if shown else ()
         return tuple(
-            (category, tuple(sorted(rows, key=self._order)))
-            for category in CATEGORY_LABELS
+            (title, tuple(sorted(rows, key=self._order)))
+            for category, title in CATEGORY_LABELS.items()
             if (rows := [row for row in shown if row.finding.category == category])
         )
 

@@ -299,7 +299,7 @@ class _Painting:
         self.painter.drawImage(row, image)
         step = row.height() / self.view.n_experts
         for expert in range(self.view.n_experts):
-            if step >= 0.62 * self.metrics.height() or expert in (0, self.view.n_experts - 1):
+            if step >= 0.8 * self.metrics.height() or expert in (0, self.view.n_experts - 1):
                 self._tick(row.y() + (expert + 0.5) * step, f"E{expert + 1}")
         self._gate_legend(row, top)
 

@@ -35,7 +35,7 @@ from app.views.window_commands import WindowCommands
 
 TITLE = "Head CT review"
 BANNER = "RESEARCH USE ONLY — not a medical device, not for diagnosis"
-LEFT_PX, RIGHT_PX, STRIP_PX = 230, 366, 226
+LEFT_PX, RIGHT_PX, STRIP_PX = 226, 376, 230
 
 
 class MainWindow(QMainWindow):

@@ -10,7 +10,6 @@ from PySide6.QtWidgets import QDialog, QFileDialog
 
 from app.viewmodels.actions import ReviewActions
 from app.viewmodels.findings import Verdict
-from app.viewmodels.notices import Notice
 from app.viewmodels.review import ReviewModels
 from app.views.dialogs.about import AboutDialog
 from app.views.dialogs.export import ExportDialog
@@ -18,10 +17,10 @@ from app.views.dialogs.help import HelpDialog
 from app.views.dialogs.models import ModelsDialog
 from app.views.dialogs.preferences import PreferencesDialog
 from app.views.dialogs.retrain import RetrainDialog
+from app.views.volume_window import VolumeWindow
 
 if TYPE_CHECKING:
     from app.views.main_window import MainWindow
-    from app.views.volume_view import VolumeWindow
 
 FILE_FILTER = "Head CT (*.dcm *.zip *.nii *.nii.gz);;All files (*)"
 ZOOM_STEP = 1.25
@@ -107,27 +106,21 @@ class WindowCommands:
         for dialog in tuple(self._dialogs.values()):
             dialog.close()
         if self._volume_window is not None:
-            self._volume_window.close()
+            self._volume_window.shut_down()
+            self._volume_window.deleteLater()
             self._volume_window = None
 
     # -- 3D -----------------------------------------------------------------------------------------------------
 
     def open_volume_view(self) -> None:
-        """Open the 3D view of the current volume. VTK is imported here, on first use, and may fail alone."""
+        """Open the 3D view of the current volume."""
         volume = self._models.viewer.volume
         if volume is None:
             return
-        try:
-            from app.views.volume_view import VolumeWindow
-        except ImportError as error:
-            self._models.notices.post(
-                Notice("error", "The 3D view is not available.", "VTK cannot be loaded.", "The rest works.", str(error))
-            )
-            return
         if self._volume_window is None:
             self._volume_window = VolumeWindow(self._window.resources)
-        self._volume_window.show_volume(volume)
         self._volume_window.show()
+        self._volume_window.show_volume(volume)
         self._volume_window.raise_()
 
     @property

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from PySide6.QtWidgets import QHBoxLayout, QLabel, QSizePolicy, QToolButton, QVBoxLayout, QWidget
+from PySide6.QtCore import Qt
+from PySide6.QtWidgets import QHBoxLayout, QLabel, QToolButton, QVBoxLayout, QWidget
 
 from app.viewmodels.evidence import EvidenceModel
 from app.views import theme
 from app.views.bindings import bind
 from app.views.evidence_strip import EvidenceStrip
+from app.views.widgets import ElidedLabel
 
 HELP = (
     "The ledger splits this finding's logit exactly over slices, frozen path and experts. Attention is one "
@@ -26,14 +28,14 @@ class EvidencePanel(QWidget):
         self._model = model
         self.title = QLabel()
         self.title.setProperty("role", "heading")
-        self.sentence = QLabel()
+        self.sentence = ElidedLabel()
         self.sentence.setProperty("role", "muted")
-        self.sentence.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
         self.split = QToolButton(text="Frozen | experts", checkable=True)
         self.split.setToolTip("Split every bar into the frozen path and the sum of the experts (B)")
         self.split.toggled.connect(self._set_split)
         self.jump = QToolButton(text="Jump (J)")
         self.jump.setIcon(theme.icon(resources, "jump"))
+        self.jump.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
         self.jump.setToolTip("Show the slice that pushed this finding up most (J); down most: Shift+J")
         self.jump.clicked.connect(lambda: self._model.jump_to_strongest())
         self.strip = EvidenceStrip(model)

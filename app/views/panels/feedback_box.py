@@ -121,9 +121,9 @@ def statement(row: FindingRow | None) -> str:
     if row.value is None:
         return NOT_COVERED
     if row.operating_point is None or row.positive is None:
-        return f"Model: {row.value_name} {row.value:.2f}, no operating point."
+        return f"Model: {row.value_name} {row.value:.2f}, no operating point"
     word, sign = ("present", "≥") if row.positive else ("absent", "<")
-    return f"Model: {word} ({row.value_name} {row.value:.2f} {sign} operating point {row.operating_point:.2f})."
+    return f"Model: {word} · {row.value_name} {row.value:.2f} {sign} {row.operating_point:.2f}"
 
 
 def button_help(row: FindingRow | None, verdict: Verdict) -> str:

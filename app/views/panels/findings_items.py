@@ -9,13 +9,13 @@ from PySide6.QtWidgets import QStyle, QStyledItemDelegate, QStyleOptionViewItem
 from app.viewmodels.findings import VERDICT_LABELS, FindingRow, FindingsModel, Verdict
 from app.views import theme
 from app.views.bindings import bind
-from engine.findings.catalogue import CATEGORY_LABELS, Category, Urgency
+from engine.findings.catalogue import Urgency
 
 AnyIndex = QModelIndex | QPersistentModelIndex
 ROW_ROLE = Qt.ItemDataRole.UserRole
-Groups = tuple[tuple[Category, tuple[FindingRow, ...]], ...]
+Groups = tuple[tuple[str, tuple[FindingRow, ...]], ...]
 
-BAR_PX, VALUE_PX, MARK_PX, VERDICT_PX = 74, 38, 18, 20
+BAR_PX, VALUE_PX, MARK_PX, VERDICT_PX = 64, 36, 18, 18
 
 
 class FindingsItems(QAbstractItemModel):
@@ -95,7 +95,7 @@ class FindingsItems(QAbstractItemModel):
     def _category_data(self, group: int, role: int) -> object:
         if role not in (Qt.ItemDataRole.DisplayRole, Qt.ItemDataRole.AccessibleTextRole):
             return None
-        category, shown = self._groups[group]
+        title, shown = self._groups[group]
         rows = [self._model.row(row.key) for row in shown]
         covered = [row for row in rows if row.covered]
         positive = sum(row.positive is True for row in rows)
@@ -103,7 +103,7 @@ class FindingsItems(QAbstractItemModel):
         parts = [f"{positive} positive of {len(covered)}" if covered else f"{len(rows)}"]
         if reviewed:
             parts.append(f"{reviewed} reviewed")
-        return f"{CATEGORY_LABELS[category]}|{' · '.join(parts)}"
+        return f"{title}|{' · '.join(parts)}"
 
 
 def accessible_text(row: FindingRow) -> str:
@@ -157,7 +157,8 @@ class FindingDelegate(QStyledItemDelegate):
     def _paint_category(self, painter: QPainter, option: QStyleOptionViewItem, text: str) -> None:
         painter.fillRect(option.rect, theme.PANEL)
         name, count = text.split("|")
-        room = option.rect.adjusted(2, 0, -8, 0)
+        room = option.rect.adjusted(20, 0, -8, 0)
+        self._paint_arrow(painter, option)
         font = QFont(option.font)
         painter.setPen(theme.MUTED)
         painter.setFont(font)
@@ -166,6 +167,14 @@ class FindingDelegate(QStyledItemDelegate):
         painter.setFont(font)
         painter.setPen(theme.TEXT)
         painter.drawText(room, int(Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter), name)
+
+    def _paint_arrow(self, painter: QPainter, option: QStyleOptionViewItem) -> None:
+        x, y = option.rect.x() + 10.0, option.rect.center().y() + 0.5
+        painter.setPen(Qt.PenStyle.NoPen)
+        painter.setBrush(theme.MUTED)
+        opened = [QPointF(x - 4, y - 2), QPointF(x + 4, y - 2), QPointF(x, y + 3)]
+        closed = [QPointF(x - 2, y - 4), QPointF(x + 3, y), QPointF(x - 2, y + 4)]
+        painter.drawPolygon(QPolygonF(opened if option.state & QStyle.StateFlag.State_Open else closed))
 
     def _paint_finding(self, painter: QPainter, rect: QRect, row: FindingRow) -> None:
         muted = row.result is not None and not row.covered
@@ -204,7 +213,7 @@ class FindingDelegate(QStyledItemDelegate):
         if row.value is None:
             painter.setPen(theme.FAINT)
             text = "not covered by this model" if row.result is not None else "–"
-            shown = text if room.width() > 300 else text.removesuffix(" by this model")
+            shown = text if room.width() > 380 else text.removesuffix(" by this model")
             painter.drawText(room, aligned, shown)
             return room.right() - painter.fontMetrics().horizontalAdvance(shown) - 4
         painter.setPen(theme.TOWARDS if row.positive else theme.MUTED)

@@ -14,7 +14,12 @@ from app.views.bindings import bind
 from app.views.panels.findings_items import ROW_ROLE, FindingDelegate, FindingsItems
 
 SEARCH_DELAY_MS = 80
-SORTS = (("Sort: urgency", "urgency"), ("Sort: value", "value"))
+SORTS = (
+    ("By category, urgency", ("urgency", True)),
+    ("By category, value", ("value", True)),
+    ("All, urgency", ("urgency", False)),
+    ("All, value", ("value", False)),
+)
 
 
 class FindingsPanel(QWidget):
@@ -25,7 +30,7 @@ class FindingsPanel(QWidget):
         self._model = model
         self._items = FindingsItems(model)
         self._collapsed: set[str] = set()
-        self.identity = _label("muted", wrap=True)
+        self.identity = _label("muted")
         self.notice = _label("warning", wrap=True)
         self.legend = _label("muted", wrap=True)
         self.progress = _label("muted")
@@ -33,7 +38,7 @@ class FindingsPanel(QWidget):
         self.sort = QComboBox()
         for text, order in SORTS:
             self.sort.addItem(text, order)
-        self.sort.setToolTip("Order within each category; findings that the model does not cover come last")
+        self.sort.setToolTip("Order of the list; findings that the model does not cover come last")
         self.tree = self._make_tree(resources)
         self.status = _label("muted", wrap=True)
         self._lay_out()
@@ -55,7 +60,8 @@ class FindingsPanel(QWidget):
         icons = {verdict: theme.icon(resources, verdict) for verdict in ("agree", "disagree", "unsure")}
         tree.setItemDelegate(FindingDelegate(icons, tree))
         tree.setHeaderHidden(True)
-        tree.setIndentation(12)
+        tree.setIndentation(0)
+        tree.setRootIsDecorated(False)
         tree.setUniformRowHeights(True)
         tree.setMouseTracking(True)
         tree.setExpandsOnDoubleClick(False)
@@ -72,15 +78,15 @@ class FindingsPanel(QWidget):
         caption = QLabel("FINDINGS")
         caption.setProperty("role", "heading")
         caption.setStyleSheet("color: #99a3ae;")
+        title.setSpacing(8)
         title.addWidget(caption)
-        title.addStretch(1)
+        title.addWidget(self.identity, 1)
         title.addWidget(self.progress)
         row = QHBoxLayout()
         row.setSpacing(6)
         row.addWidget(self.search, 1)
         row.addWidget(self.sort)
         top.addLayout(title)
-        top.addWidget(self.identity)
         top.addWidget(self.notice)
         top.addLayout(row)
         top.addWidget(self.legend)
@@ -118,14 +124,14 @@ class FindingsPanel(QWidget):
 
     def _show_header(self) -> None:
         identity = self._model.identity
-        self.identity.setText("" if identity is None else f"Model {identity.name} · {identity.digest[:8]}")
+        self.identity.setText("" if identity is None else f"{identity.name} · {identity.digest[:8]}")
+        self.identity.setToolTip("" if identity is None else f"Model {identity.name}, {identity.digest}")
         self.notice.setText("" if identity is None else identity.notice)
         self.notice.setVisible(bool(self.notice.text()))
         covered = [row for row in self._model.rows if row.covered]
         name = "calibrated probability" if covered and all(row.calibrated for row in covered) else "uncalibrated score"
         self.legend.setText(f"Bar: {name}, tick: operating point" if covered else "")
         self.legend.setVisible(bool(covered))
-        self.identity.setVisible(identity is not None)
         self._show_status(self._model.status)
 
     def _show_status(self, status: AnalysisStatus) -> None:
@@ -166,7 +172,9 @@ class FindingsPanel(QWidget):
         self.tree.setFocus(Qt.FocusReason.OtherFocusReason)
 
     def _apply_sort(self) -> None:
-        self._model.sort_order = self.sort.currentData()
+        order, grouped = self.sort.currentData()
+        self._model.grouped = grouped
+        self._model.sort_order = order
 
     def _choose(self, current: QModelIndex) -> None:
         row: FindingRow | None = current.data(ROW_ROLE) if current.isValid() else None
