@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     import argparse
 
     from app.commands.base import Environment
+    from engine.progress import Context
 
 
 def main(argv: Sequence[str]) -> int:
@@ -21,19 +22,31 @@ def main(argv: Sequence[str]) -> int:
     from app.cli import main as run_command
     from app.commands.base import Programs
 
-    return run_command(argv, Programs(window=_window, trainer=_trainer))
+    return run_command(argv, Programs(window=_window, shots=_shots, train=_train, retrain=_retrain))
 
 
 def _window(environment: Environment, arguments: argparse.Namespace) -> int:
-    from app.composition import run_window
+    from app.window import run_window
 
     return run_window(environment, arguments)
 
 
-def _trainer(arguments: Sequence[str]) -> int:
-    from trainer.__main__ import main as train
+def _shots(environment: Environment, out: Path) -> int:
+    from app.window import take_shots
 
-    return train(list(arguments))
+    return take_shots(environment, out)
+
+
+def _train(config: Path, out: Path, context: Context) -> str:
+    from trainer.__main__ import train_command
+
+    return train_command(config, out, context).text
+
+
+def _retrain(store: str, base: Path, out: Path, reference: Path, context: Context) -> str:
+    from trainer.__main__ import retrain_command
+
+    return retrain_command(store, base, out, reference, context).text
 
 
 def _trainer_worker(arguments: Sequence[str]) -> int:

@@ -112,7 +112,7 @@ class Settings(FrozenConfig):
     Attributes
     ----------
     reader
-        Stands beside every verdict.
+        Stands beside every verdict; empty until the reader gives a name.
     device
         Where the classifier computes.
     threads
@@ -125,7 +125,7 @@ class Settings(FrozenConfig):
         Where the user left off; geometry is Qt's own state in base64.
     """
 
-    reader: str = Field(default="reader", min_length=1, max_length=200)
+    reader: str = Field(default="", max_length=200)
     device: Literal["auto", "cpu", "cuda"] = "auto"
     threads: int | None = Field(default=None, ge=1, le=1024)
     store_url: str | None = None

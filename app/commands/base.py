@@ -6,7 +6,8 @@ import argparse
 import importlib
 import pkgutil
 import sys
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,16 +16,32 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from app.settings import AppPaths, Settings
     from engine.findings.catalogue import Catalogue
+    from engine.progress import Context
 
+INTERVAL_S = 2.0
 NOT_COMMANDS = frozenset({"base"})
 
 
 @dataclass(frozen=True)
 class Programs:
-    """What lies above the command line: the window and the trainer, started by `main.py`."""
+    """What the command line must not import itself, Qt and torch's trainer: started by `main.py`.
+
+    Attributes
+    ----------
+    window
+        Opens the window; its exit code.
+    shots
+        Writes pictures of every screen into a folder; its exit code.
+    train
+        Configuration, output folder, context; returns a closing sentence.
+    retrain
+        Store, base package, output folder, reference cohort, context; returns a closing sentence.
+    """
 
     window: Callable[[Environment, argparse.Namespace], int]
-    trainer: Callable[[Sequence[str]], int]
+    shots: Callable[[Environment, Path], int]
+    train: Callable[[Path, Path, Context], str]
+    retrain: Callable[[str, Path, Path, Path, Context], str]
 
 
 class Environment:
@@ -89,6 +106,24 @@ def discover() -> dict[str, Command]:
             raise ValueError(f"two files claim the command {module.NAME}")
         commands[module.NAME] = module  # type: ignore[assignment]
     return commands
+
+
+class ConsoleContext:
+    """Tells of progress on stderr, a line at most every two seconds; Ctrl+C ends the run."""
+
+    def __init__(self) -> None:
+        self._last: tuple[float, str] = (-INTERVAL_S, "")
+
+    def progress(self, done: int, total: int, text: str) -> None:
+        """Print a line, unless the one before is too fresh."""
+        now_s = time.monotonic()
+        line = f"{text} ({done}/{total})" if total else text
+        if line != self._last[1] and (now_s - self._last[0] >= INTERVAL_S or done == total):
+            self._last = now_s, line
+            say(line)
+
+    def raise_if_cancelled(self) -> None:
+        """Return: Ctrl+C arrives as KeyboardInterrupt."""
 
 
 def say(text: str) -> None:

@@ -24,13 +24,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace, environment: Environment) -> int:
     """Read, convert, write."""
     require_existing(arguments.input, "input")
-    from app.operations.files import require_folder
+    from app.operations.files import require_output
     from engine.dicom.series import require_analysable
     from engine.preprocess.nifti import write_prepared_nifti, write_volume_nifti
     from engine.preprocess.prepare import prepare
     from engine.preprocess.spec import PreprocessSpec
 
-    require_folder(arguments.out.absolute().parent)
+    require_output(arguments.out)
     loaded = load_input(arguments.input, arguments.series)
     if arguments.stage == "volume":
         warnings = write_volume_nifti(loaded.volume, arguments.out)

@@ -22,16 +22,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace, environment: Environment) -> int:
     """Read the store and write one file."""
     require_existing(arguments.store, "store")
-    from app.operations.export_corrections import export_corrections, find_exporter
+    from app.operations.export_corrections import default_name, export_corrections
     from app.operations.files import require_folder
     from engine.store.repository import Store
 
-    exporter = find_exporter(arguments.format)
-    path = require_folder(arguments.out) / f"corrections{exporter.suffix}"
-    store = Store.open(arguments.store)
-    try:
-        count = export_corrections(store, arguments.format, path)
-    finally:
-        store.close()
+    path = require_folder(arguments.out) / default_name(arguments.format)
+    with Store.open(arguments.store) as store:
+        count = export_corrections(store, environment.catalogue, arguments.format, path)
     say(f"{count} corrections written: {path}")
     return 0

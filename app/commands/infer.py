@@ -25,39 +25,41 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace, environment: Environment) -> int:
     """Read, classify, write."""
     require_existing(arguments.input, "input")
-    from app.operations.files import require_folder
-    from app.operations.run_inference import run_inference, write_analysis, write_ledger
+    from app.operations.files import require_output
+    from app.operations.run_inference import run_inference
+    from engine.export.analysis_json import write_analysis_json
+    from engine.export.ledger_npz import write_ledger_npz
 
     for output in filter(None, (arguments.out, arguments.ledger)):
-        require_folder(output.absolute().parent)
+        require_output(output)
     package = model_path(environment, arguments.model)
-    loaded = load_input(arguments.input, arguments.series)
+    loaded = load_input(arguments.input, arguments.series, analysable=True)
     device = arguments.device or environment.settings.device
     analysis = run_inference(loaded, package, environment.catalogue, device)
-    write_analysis(arguments.out, analysis)
+    write_analysis_json(analysis, arguments.out)
     if arguments.ledger is not None:
-        write_ledger(arguments.ledger, analysis)
+        write_ledger_npz(analysis.ledger, arguments.ledger)
     positive = sum(finding.positive is True for finding in analysis.findings)
     say(
         f"{positive} of {len(analysis.ledger.keys)} covered findings at or above their operating point, in "
         f"{analysis.timings_s.total:.1f} s on {analysis.device}: {arguments.out}"
     )
-    say(f"Model {analysis.model.name}: {analysis.model.notice}. Research use only; not for diagnosis.")
+    say(f"Model {analysis.model.name}: {analysis.model.notice.rstrip('.')}. Research use only; not for diagnosis.")
     return 0
 
 
 def model_path(environment: Environment, name: str | None) -> Path:
     """Return the package that `name` means; the active one without a name."""
-    from app.operations.models import library, package_path
+    from app.operations.models import open_library, package_path
 
-    return package_path(library(environment.paths), name)
+    return package_path(open_library(environment.paths), name)
 
 
-def load_input(path: Path, series_uid: str | None):
-    """Scan, choose a series, say which, and read it."""
+def load_input(path: Path, series_uid: str | None, *, analysable: bool = False):
+    """Scan, choose a series, say which, refuse it or read it."""
     from app.operations.load_series import load_series
     from app.operations.open_paths import choose_series, open_paths
-    from engine.dicom.series import require_readable
+    from engine.dicom.series import require_analysable, require_readable
 
     report = open_paths([path])
     series = choose_series(report, path, series_uid)
@@ -66,5 +68,5 @@ def load_input(path: Path, series_uid: str | None):
             f"{path} holds {len(report.series)} series; chosen: {series.instance_uid} ({series.n_slices} slices). "
             "Choose another with --series UID; inspect lists them."
         )
-    require_readable(series)
+    (require_analysable if analysable else require_readable)(series)
     return load_series(series)

@@ -36,9 +36,9 @@ def run(arguments: argparse.Namespace, environment: Environment) -> int:
 
 
 def _list(arguments: argparse.Namespace, environment: Environment) -> int:
-    from app.operations.models import library
+    from app.operations.models import open_library
 
-    entries = library(environment.paths).list()
+    entries = open_library(environment.paths).list()
     if arguments.json:
         print(json.dumps([_entry(entry) for entry in entries], indent=2, ensure_ascii=False))
         return 0
@@ -56,18 +56,17 @@ def _entry(entry: object) -> dict[str, object]:
 
 
 def _show(arguments: argparse.Namespace, environment: Environment) -> int:
-    from app.operations.models import describe_package, library, package_path
+    from app.operations.models import describe_package, open_library, package_path
 
-    print(json.dumps(describe_package(package_path(library(environment.paths), arguments.model)), indent=2))
+    print(json.dumps(describe_package(package_path(open_library(environment.paths), arguments.model)), indent=2))
     return 0
 
 
 def _verify(arguments: argparse.Namespace, environment: Environment) -> int:
+    from app.operations.models import open_library, package_path
     from engine.models.package import verify_package
 
-    from app.operations.models import library, package_path
-
-    path = package_path(library(environment.paths), arguments.model)
+    path = package_path(open_library(environment.paths), arguments.model)
     manifest = verify_package(path)
     print(f"{path}: whole and unchanged; {manifest.name} {manifest.version}, {len(manifest.finding_keys)} findings")
     return 0
@@ -75,25 +74,25 @@ def _verify(arguments: argparse.Namespace, environment: Environment) -> int:
 
 def _install(arguments: argparse.Namespace, environment: Environment) -> int:
     from app.commands.base import require_existing
-    from app.operations.models import library
+    from app.operations.models import open_library
 
-    entry = library(environment.paths).install(require_existing(arguments.path, "package"))
+    entry = open_library(environment.paths).install(require_existing(arguments.path, "package"))
     print(f"installed {entry.name} {entry.digest[:12]}; activate it with: models activate {entry.digest[:12]}")
     return 0
 
 
 def _activate(arguments: argparse.Namespace, environment: Environment) -> int:
-    from app.operations.models import library
+    from app.operations.models import open_library
 
-    entry = library(environment.paths).activate(arguments.model)
+    entry = open_library(environment.paths).activate(arguments.model)
     print(f"active: {entry.name} {entry.digest[:12]} ({entry.notice})")
     return 0
 
 
 def _rollback(arguments: argparse.Namespace, environment: Environment) -> int:
-    from app.operations.models import library
+    from app.operations.models import open_library
 
-    entry = library(environment.paths).rollback()
+    entry = open_library(environment.paths).rollback()
     print(f"active again: {entry.name} {entry.digest[:12]} ({entry.notice})")
     return 0
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from app.commands.base import Environment, require_existing
+from app.commands.base import ConsoleContext, Environment, require_existing, say
 from app.commands.infer import model_path
 
 NAME = "retrain"
@@ -17,6 +17,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     parser.add_argument("--store", type=Path, required=True, metavar="FILE", help="the store; it is only read")
     parser.add_argument("--base", required=True, metavar="MODEL", help="name or path of the parent package")
+    parser.add_argument(
+        "--reference", type=Path, metavar="FILE", help="the parent's reference cohort (default: looked for beside it)"
+    )
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for candidate and comparison")
 
 
@@ -24,9 +27,11 @@ def run(arguments: argparse.Namespace, environment: Environment) -> int:
     """Hand over to the trainer, in this process."""
     require_existing(arguments.store, "store")
     from app.operations.files import require_folder
+    from app.operations.retraining import find_reference
 
     base = model_path(environment, arguments.base)
-    require_folder(arguments.out)
-    return environment.programs.trainer(
-        ["retrain", "--store", str(arguments.store), "--base", str(base), "--out", str(arguments.out)]
-    )
+    paths = environment.paths
+    reference = arguments.reference or find_reference(base, (base.parent, paths.resources, paths.models, paths.runs))
+    out = require_folder(arguments.out)
+    say(environment.programs.retrain(str(arguments.store), base, out, reference, ConsoleContext()))
+    return 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from app.commands.base import Environment, require_existing
+from app.commands.base import ConsoleContext, Environment, require_existing, say
 
 NAME = "train"
 SUMMARY = "train a model from scratch and write it as a package"
@@ -14,7 +14,9 @@ ORDER = 50
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
-    parser.add_argument("config", type=Path, metavar="CONFIG.toml", help="the run (see configs/)")
+    parser.add_argument(
+        "config", type=Path, metavar="CONFIG.toml", help="the run, such as resources/training/phantom_demo.toml"
+    )
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for package, curve, checkpoints")
 
 
@@ -24,4 +26,5 @@ def run(arguments: argparse.Namespace, environment: Environment) -> int:
     from app.operations.files import require_folder
 
     require_folder(arguments.out)
-    return environment.programs.trainer(["train", str(arguments.config), "--out", str(arguments.out)])
+    say(environment.programs.train(arguments.config, arguments.out, ConsoleContext()))
+    return 0

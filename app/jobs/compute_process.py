@@ -158,6 +158,12 @@ class ComputeProcess:
             answer: Analysis = self._ask(_analyse_message(next(self._requests), item, shared.name), context)
         return answer
 
+    def abort(self) -> None:
+        """Kill the worker, from any thread: the request that runs, if one does, ends with ``compute.crashed``."""
+        process = self._process
+        if process is not None:
+            process.kill()
+
     def stop(self) -> None:
         """End the worker and wait for it; killed if it does not end by itself."""
         process, connection = self._process, self._connection
@@ -185,7 +191,8 @@ class ComputeProcess:
 
     def _watch(self, process: BaseProcess) -> None:
         wait([process.sentinel])
-        if self._process is process and self._on_died is not None:
+        # One that never came up is not started over and over: the job that started it reports why.
+        if self._process is process and self._started is not None and self._on_died is not None:
             self._on_died()
 
     def _discard(self) -> None:

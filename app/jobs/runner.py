@@ -17,7 +17,7 @@ from app.jobs.gui_thread import GuiThread
 from app.jobs.lanes import Lane
 from engine.progress import Cancelled, CancelToken, Context
 
-JobState = Literal["waiting", "running", "succeeded", "failed", "cancelled"]
+JobState = Literal["queued", "running", "succeeded", "failed", "cancelled"]
 Operation = Callable[[Context], Any]
 
 SHOW_AFTER_MS = 600
@@ -34,7 +34,7 @@ class JobStatus:
     text: str = ""
     done: int = 0
     total: int = 0
-    state: JobState = "waiting"
+    state: JobState = "queued"
     cancellable: bool = True
 
     @property

@@ -5,8 +5,6 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
-from engine.dicom.read import read_series
-
 from engine.dicom.series import Series
 from engine.geometry import Volume
 from engine.progress import NULL_CONTEXT, Context
@@ -29,6 +27,8 @@ def load_series(series: Series, context: Context = NULL_CONTEXT) -> LoadedSeries
     DicomError
         If the series is refused or a file is damaged.
     """
+    from engine.dicom.read import read_series
+
     began = time.perf_counter()
     volume = read_series(series, context)
     return LoadedSeries(series, volume, time.perf_counter() - began)

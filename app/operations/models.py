@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
-from engine.models.library import LibraryEntry, ModelLibrary
-from engine.models.package import verify_package
+from pydantic import ValidationError
 
 from app.settings import AppPaths
 from engine.errors import PackageError
+from engine.models.library import STATE_FILE, LibraryState, ModelLibrary
+from engine.models.package import verify_package
 
 
-def library(paths: AppPaths) -> ModelLibrary:
+def open_library(paths: AppPaths) -> ModelLibrary:
     """Open the library: the user's packages and the bundled ones."""
     return ModelLibrary(paths.models, paths.bundled_models)
 
@@ -48,31 +48,10 @@ def describe_package(path: Path) -> dict[str, Any]:
     return {"path": str(path), "digest": manifest.digest, "manifest": manifest.model_dump(mode="json")}
 
 
-def adopt(models: ModelLibrary, path: Path) -> LibraryEntry:
-    """Install a candidate package and make it the active one.
-
-    Raises
-    ------
-    PackageError
-        If the package is refused.
-    """
-    return models.activate(models.install(path).digest)
-
-
-def read_metrics(path: Path) -> dict[str, Any]:
-    """Return a package folder's ``metrics.json``.
-
-    Raises
-    ------
-    PackageError
-        If it is not there or not JSON.
-    """
+def can_roll_back(paths: AppPaths) -> bool:
+    """Whether another model was active before; False too where the library's state cannot be read."""
     try:
-        metrics: dict[str, Any] = json.loads((path / "metrics.json").read_text(encoding="utf-8"))
-    except (OSError, json.JSONDecodeError) as error:
-        raise PackageError(
-            f"{path / 'metrics.json'} cannot be read.",
-            hint="Run the training again.",
-            code="package.metrics",
-        ) from error
-    return metrics
+        state = LibraryState.model_validate_json((paths.models / STATE_FILE).read_bytes())
+    except (OSError, ValidationError):
+        return False
+    return bool(state.history)

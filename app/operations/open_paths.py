@@ -6,13 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from engine.dicom.scan import ScanReport, scan
-
 from engine.dicom.series import Series
 from engine.errors import DicomError
 from engine.progress import NULL_CONTEXT, Context
 
 if TYPE_CHECKING:
+    from engine.dicom.scan import ScanReport
     from engine.store.records import SeriesRecord, StudyRecord
     from engine.store.repository import Store
 
@@ -25,6 +24,8 @@ def open_paths(paths: Sequence[Path], context: Context = NULL_CONTEXT) -> ScanRe
     DicomError
         If a path does not exist.
     """
+    from engine.dicom.scan import scan
+
     for path in paths:
         if not path.exists():
             raise DicomError(f"{path} does not exist.", hint="Check the path.", code="dicom.not_found")

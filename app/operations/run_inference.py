@@ -8,9 +8,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
-
-from app.operations.files import atomic_output, write_json
 from app.operations.load_series import LoadedSeries, warning_texts
 from engine.analysis import Analysis
 from engine.dicom.series import require_analysable
@@ -46,34 +43,3 @@ def run_inference(
         warnings=warning_texts(loaded.series),
         context=context,
     )
-
-
-def write_analysis(path: Path, analysis: Analysis) -> None:
-    """Write R.json.
-
-    Raises
-    ------
-    ExportError
-        If the file cannot be written.
-    """
-    with atomic_output(path) as temporary:
-        write_json(temporary, analysis.to_json())
-
-
-def write_ledger(path: Path, analysis: Analysis) -> None:
-    """Write L.npz: ``keys`` (C,), ``ledger`` [C,S,1+K], ``bias`` and ``logits`` (C,).
-
-    Raises
-    ------
-    ExportError
-        If the file cannot be written.
-    """
-    ledger = analysis.ledger
-    with atomic_output(path) as temporary, temporary.open("wb") as stream:
-        np.savez_compressed(
-            stream,
-            keys=np.array(ledger.keys),
-            ledger=ledger.values,
-            bias=ledger.bias,
-            logits=ledger.logits,
-        )

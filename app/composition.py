@@ -1,0 +1,208 @@
+"""The one place that constructs the window's objects and wires them together."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from app.controllers.analyses import AnalysisController
+from app.controllers.feedback import FeedbackController
+from app.controllers.library import LibraryController
+from app.controllers.session import LANES, Session
+from app.controllers.studies import StudyController
+from app.controllers.training import TrainingController
+from app.errors import install_exception_hooks
+from app.jobs.compute_process import ComputeProcess, Target
+from app.jobs.runner import JobRunner, JobStatus
+from app.logs import close_log, open_log
+from app.operations.export_corrections import export_formats
+from app.settings import AppPaths, Settings, save_settings
+from app.viewmodels.actions import ExportFormat, RetrainOptions
+from app.viewmodels.findings import Verdict
+from app.viewmodels.jobs import JobRow
+from app.viewmodels.notices import Notice
+from app.viewmodels.review import ReviewModels
+from engine.findings.catalogue import load_catalogue
+from engine.inference.messages import WorkerSettings
+from engine.inference.worker import serve
+from engine.progress import Context
+
+MAX_DEATHS = 3
+DEATHS_WITHIN_S = 120.0
+SHUTDOWN_WAIT_S = 5.0
+
+
+class Application:
+    """The program behind the window: implements `ReviewActions` by handing each request to its controller.
+
+    Parameters
+    ----------
+    paths, settings
+        Where things are, and what the user has chosen.
+    problems
+        What in the settings could not be used.
+    worker
+        The compute worker's main function.
+    """
+
+    def __init__(
+        self, paths: AppPaths, settings: Settings, problems: Sequence[str] = (), worker: Target = serve
+    ) -> None:
+        self.paths = paths
+        self.models = ReviewModels(settings.reader)
+        self.runner = JobRunner(LANES)
+        self.compute = ComputeProcess(
+            WorkerSettings(str(paths.catalogue_file), settings.device, settings.threads),
+            worker,
+            on_died=lambda: self.runner.gui.post(self._worker_died),
+        )
+        catalogue = load_catalogue(paths.catalogue_file)
+        self.session = Session(paths, settings, catalogue, self.models, self.runner, self.compute)
+        self.library = LibraryController(self.session)
+        self.analyses = AnalysisController(self.session)
+        self.studies = StudyController(self.session, self.analyses)
+        self.feedback = FeedbackController(self.session)
+        self.training = TrainingController(self.session, self.library)
+        self.library.on_activated = self.studies.recall
+        self.analyses.on_worker_lost = self._worker_died
+        self.runner.job_changed.connect(self._show_job)
+        self.models.show_analysis(catalogue, None)
+        self._problems = tuple(problems)
+        self._deaths_s: list[float] = []
+        self._log = open_log(paths.logs)
+        self._restore_hooks = install_exception_hooks(self._post_notice)
+        self._closed = False
+
+    def start(self) -> None:
+        """Begin the work that does not wait for the user: the worker loads torch, the store opens, the lists fill."""
+        for problem in self._problems:
+            self.models.notices.post(Notice("warning", "A setting cannot be used", problem))
+        self.session.run(self.compute.start, lane="compute", title="Starting the compute worker")
+        self.session.run(
+            lambda context: self.session.store.open(), lane="store", title="Opening the store", cancellable=False
+        )
+        self.studies.refresh_rows()
+        self.library.refresh()
+
+    def close(self) -> None:
+        """Stop all work, end the worker, close the store; what was asked to be saved is saved."""
+        if self._closed:
+            return
+        self._closed = True
+        self.compute.abort()
+        self.runner.submit(lambda context: self.session.store.close(), lane="store", title="Closing", cancellable=False)
+        self.runner.shutdown(SHUTDOWN_WAIT_S)
+        self.compute.stop()
+        self._restore_hooks()
+        close_log(self._log)
+
+    # ReviewActions
+
+    def open_paths(self, paths: Sequence[Path]) -> None:
+        """Scan folders, files or ZIPs and list what they hold."""
+        self.studies.open_paths(paths)
+
+    def open_demo(self) -> None:
+        """Open the demo studies."""
+        self.studies.open_demo()
+
+    def select_series(self, series_uid: str) -> None:
+        """Read a series and show it with its newest analysis and verdicts."""
+        self.studies.select_series(series_uid)
+
+    def analyse(self, series_uid: str) -> None:
+        """Run the active model on a series."""
+        self.analyses.analyse(series_uid)
+
+    def cancel_job(self, job_id: int) -> None:
+        """Ask a job to stop."""
+        self.runner.cancel(job_id)
+
+    def submit_verdict(self, key: str, verdict: Verdict, reason: str, comment: str) -> None:
+        """Save the reader's verdict on a finding of the current series."""
+        self.feedback.submit_verdict(key, verdict, reason, comment)
+
+    def undo_verdict(self) -> None:
+        """Withdraw the newest verdict on the current series."""
+        self.feedback.undo_verdict()
+
+    def export_formats(self) -> Sequence[ExportFormat]:
+        """List the exporters."""
+        return tuple(ExportFormat(*item) for item in export_formats())
+
+    def export_corrections(self, format_key: str, path: Path) -> None:
+        """Write the corrections of all studies to `path`."""
+        self.feedback.export(format_key, path)
+
+    def plan_retraining(self) -> None:
+        """Fill `TrainingModel.plan` with what a retraining would use."""
+        self.training.plan()
+
+    def start_retraining(self, options: RetrainOptions) -> None:
+        """Retrain the active model from feedback in a process of its own."""
+        self.training.start(options)
+
+    def cancel_retraining(self) -> None:
+        """Stop the retraining."""
+        self.training.cancel()
+
+    def activate_model(self, digest: str) -> None:
+        """Use this model from now on; a candidate is installed first."""
+        candidate = self.models.training.candidate
+        if candidate is not None and candidate.digest == digest:
+            self.training.activate_candidate(candidate.path)
+        else:
+            self.library.activate(digest)
+
+    def discard_candidate(self, path: Path) -> None:
+        """Delete a candidate package."""
+        self.training.discard(path)
+
+    def install_model(self, path: Path) -> None:
+        """Verify a package (folder or ZIP) and add it to the library."""
+        self.library.install(path)
+
+    def rollback_model(self) -> None:
+        """Go back to the model that was active before."""
+        self.library.rollback()
+
+    def set_reader(self, name: str) -> None:
+        """Keep the reader's name."""
+        self.models.preferences.reader = name
+        self.change_settings(reader=self.models.preferences.reader)
+
+    # Inside
+
+    def change_settings(self, **changes: object) -> None:
+        """Change settings and save them."""
+        settings = self.session.settings.model_copy(update=changes)
+        self.session.settings = settings
+        self.session.run(_saving(self.paths.settings_file, settings), lane="store", title="Saving the settings")
+
+    def _show_job(self, status: JobStatus) -> None:
+        self.models.jobs.update(
+            JobRow(
+                id=status.id,
+                title=status.title,
+                text=status.text,
+                done=status.done,
+                total=status.total,
+                state=status.state,
+                cancellable=status.cancellable,
+            )
+        )
+
+    def _worker_died(self) -> None:
+        """Have a new worker ready for the next request; one that keeps dying is left alone until then."""
+        now_s = time.monotonic()
+        self._deaths_s = [*(at for at in self._deaths_s if now_s - at < DEATHS_WITHIN_S), now_s]
+        if len(self._deaths_s) <= MAX_DEATHS:
+            self.library.warm_up()
+
+    def _post_notice(self, notice: Notice) -> None:
+        self.runner.gui.post(lambda: self.models.notices.post(notice))
+
+
+def _saving(path: Path, settings: Settings) -> Callable[[Context], None]:
+    return lambda context: save_settings(path, settings)

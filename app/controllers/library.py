@@ -1,0 +1,110 @@
+"""The model library: list, install, activate, go back; the compute worker follows the active model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from app.controllers.rows import model_row
+from app.controllers.session import Session
+from app.viewmodels.notices import Notice
+
+if TYPE_CHECKING:
+    from engine.models.library import BrokenPackage, LibraryEntry, ModelLibrary
+
+
+@dataclass(frozen=True)
+class LibraryView:
+    """The library at one moment."""
+
+    entries: tuple[LibraryEntry, ...]
+    active: LibraryEntry | None
+    broken: tuple[BrokenPackage, ...]
+    can_roll_back: bool
+
+
+class LibraryController:
+    """Keeps the model list, and tells when another model is active."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self.on_activated: Callable[[], None] = lambda: None
+
+    def refresh(self) -> None:
+        """Read the library and warm up its active model; at start."""
+        self._change(lambda library: None, "Reading the models", self._known)
+
+    def _known(self) -> None:
+        self._session.library_known = True
+        self.on_activated()
+
+    def install(self, path: Path) -> None:
+        """Verify a package and add it."""
+        self._change(lambda library: library.install(path), f"Installing {path.name}")
+
+    def activate(self, digest: str) -> None:
+        """Use a model of the library from now on."""
+        self._change(lambda library: library.activate(digest), "Activating the model", self._tell)
+
+    def adopt(self, path: Path, then: Callable[[], None]) -> None:
+        """Install a candidate and use it from now on."""
+
+        def told() -> None:
+            self._tell()
+            then()
+
+        self._change(lambda library: library.activate(library.install(path).digest), "Activating the candidate", told)
+
+    def rollback(self) -> None:
+        """Go back to the model that was active before."""
+        self._change(lambda library: library.rollback(), "Going back to the model before", self._tell)
+
+    def warm_up(self) -> None:
+        """Have the worker load the active model, or at least torch."""
+        session = self._session
+        entry = session.active_model
+        if entry is None:
+            session.run(session.compute.start, lane="compute", title="Starting the compute worker")
+            return
+        path = str(entry.path)
+        session.run(
+            lambda context: session.compute.load_model(path, context), lane="compute", title="Loading the model"
+        )
+
+    def _change(
+        self, change: Callable[[ModelLibrary], object], title: str, then: Callable[[], None] | None = None
+    ) -> None:
+        paths = self._session.paths
+
+        def operation(context: object) -> LibraryView:
+            from app.operations.models import can_roll_back, open_library
+
+            library = open_library(paths)
+            change(library)
+            return LibraryView(library.list(), library.active(), library.broken(), can_roll_back(paths))
+
+        def done(view: LibraryView) -> None:
+            self._show(view)
+            if then is not None:
+                then()
+
+        self._session.run(operation, lane="library", title=title, done=done, cancellable=False)
+
+    def _show(self, view: LibraryView) -> None:
+        session = self._session
+        before = session.active_model
+        session.active_model = view.active
+        session.models.library.set_rows(tuple(model_row(entry) for entry in view.entries), view.can_roll_back)
+        for package in view.broken:
+            session.notify(package.error, "A model package cannot be used")
+        if view.active is None or before is None or view.active.digest != before.digest:
+            self.warm_up()
+
+    def _tell(self) -> None:
+        entry = self._session.active_model
+        if entry is not None:
+            text = f"{entry.name} {entry.digest[:12]}: {entry.notice}"
+            self._session.models.notices.post(Notice("info", "Model in use", text))
+        self.on_activated()

@@ -1,0 +1,89 @@
+"""From what the store and the engine say to what the view-models show."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from app.operations.open_paths import refusal_reasons
+from app.viewmodels.findings import FeedbackView
+from app.viewmodels.library import ModelRow
+from app.viewmodels.studies import StudyRow
+from app.viewmodels.viewer import SeriesInfo
+from engine.dicom.series import Series
+from engine.findings.catalogue import URGENCY_ORDER, Catalogue, Urgency
+from engine.store.records import FeedbackRecord, SeriesRow
+
+if TYPE_CHECKING:
+    from engine.models.library import LibraryEntry
+
+NO_NAME = "(no name)"
+
+
+def study_row(row: SeriesRow, catalogue: Catalogue) -> StudyRow:
+    """Return a line of the study list."""
+    analysed = row.model_digest is not None
+    return StudyRow(
+        series_uid=row.series_uid,
+        patient_label=row.patient_name or row.patient_id or NO_NAME,
+        patient_id=row.patient_id,
+        study_date=display_date(row.study_date),
+        study_description=row.study_description,
+        description=row.description,
+        n_slices=row.n_slices,
+        kind=row.kind,
+        state=row.state,
+        state_text=row.state_message or " ".join(row.reasons),
+        n_positive=len(row.positive_keys) if analysed else None,
+        most_urgent=most_urgent(row.positive_keys, catalogue),
+    )
+
+
+def most_urgent(keys: tuple[str, ...], catalogue: Catalogue) -> Urgency | None:
+    """Return the highest urgency among findings; None without any."""
+    urgencies = [catalogue[key].urgency for key in keys if key in catalogue]
+    return min(urgencies, key=URGENCY_ORDER.__getitem__, default=None)
+
+
+def display_date(dicom_date: str) -> str:
+    """Turn ``YYYYMMDD`` into ``YYYY-MM-DD``; anything else stays as it is."""
+    if len(dicom_date) == 8 and dicom_date.isdigit():
+        return f"{dicom_date[:4]}-{dicom_date[4:6]}-{dicom_date[6:]}"
+    return dicom_date
+
+
+def series_info(series: Series) -> SeriesInfo:
+    """Return what the viewer writes beside the picture."""
+    return SeriesInfo(
+        series_uid=series.instance_uid,
+        title=series.patient.display_name or series.patient.id or NO_NAME,
+        description=" · ".join(part for part in (series.study.description, series.description) if part),
+        banner=" ".join(refusal_reasons(series)),
+    )
+
+
+def feedback_views(records: Mapping[str, FeedbackRecord]) -> dict[str, FeedbackView]:
+    """Return what stands on a series, for display."""
+    return {
+        key: FeedbackView(record.verdict, record.reason, record.comment, record.reader, local_time(record.created_utc))
+        for key, record in records.items()
+        if record.verdict != "withdrawn"
+    }
+
+
+def local_time(utc: datetime) -> str:
+    """Return a time in the reader's own zone, to the minute."""
+    return utc.astimezone().strftime("%Y-%m-%d %H:%M")
+
+
+def model_row(entry: LibraryEntry) -> ModelRow:
+    """Return a line of the model list."""
+    return ModelRow(
+        name=entry.name,
+        digest=entry.digest,
+        notice=entry.notice,
+        active=entry.active,
+        bundled=entry.bundled,
+        created=local_time(entry.created),
+    )

@@ -1,0 +1,203 @@
+"""Open paths, list series, show one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from app.controllers.analyses import AnalysisController
+from app.controllers.rows import feedback_views, series_info, study_row
+from app.controllers.session import OpenSeries, Session
+from app.operations.load_series import LoadedSeries, load_series
+from app.operations.open_paths import choose_series, open_paths, refusal_reasons, register_series
+from app.viewmodels.notices import Notice
+from app.viewmodels.status import AnalysisStatus
+from engine.analysis import Analysis
+from engine.dicom.series import Series
+from engine.progress import Context
+from engine.store.records import FeedbackRecord, SeriesRow
+
+if TYPE_CHECKING:
+    from engine.dicom.scan import ScanReport
+    from engine.store.repository import Store
+
+READING = "Reading the series…"
+
+
+class StudyController:
+    """The study list and the viewer."""
+
+    def __init__(self, session: Session, analyses: AnalysisController) -> None:
+        self._session = session
+        self._analyses = analyses
+
+    # Opening
+
+    def open_demo(self) -> None:
+        """Open the demo studies, the real one in view, and analyse them all."""
+        folders = sorted(path for path in self._session.paths.demo.iterdir() if path.is_dir())
+        self.open_paths(folders, analyse_all=True)
+
+    def open_paths(self, paths: Sequence[Path], analyse_all: bool = False) -> None:
+        """Scan, list, and show the series that fits the classifier best; analyse it, or all that can be."""
+        names = ", ".join(path.name or str(path) for path in paths)
+        self._session.run(
+            lambda context: open_paths(paths, context),
+            lane="io",
+            title=f"Opening {names}",
+            done=lambda report: self._scanned(report, paths, analyse_all),
+        )
+
+    def _scanned(self, report: ScanReport, paths: Sequence[Path], analyse_all: bool) -> None:
+        session = self._session
+        if report.skipped:
+            session.models.notices.post(_skipped_notice(report))
+        if not report.series:
+            return
+        session.scanned.update({series.instance_uid: series for series in report.series})
+
+        def register(store: Store) -> tuple[SeriesRow, ...]:
+            register_series(store, report.series)
+            return store.list_series()
+
+        def listed(rows: tuple[SeriesRow, ...]) -> None:
+            self.show_rows(rows)
+            best = first_below(report, paths[0]) if analyse_all else choose_series(report, paths[0])
+            self.select_series(best.instance_uid)
+            if analyse_all:
+                self._analyse_rest(report, best)
+
+        session.with_store(register, "Listing the series", listed)
+
+    def _analyse_rest(self, report: ScanReport, first: Series) -> None:
+        for series in report.series:
+            if series.analysable and series is not first:
+                self._analyses.analyse_unless_done(series.instance_uid)
+
+    def refresh_rows(self) -> None:
+        """Read the list from the store."""
+        self._session.with_store(lambda store: store.list_series(), "Listing the series", self.show_rows)
+
+    def show_rows(self, rows: tuple[SeriesRow, ...]) -> None:
+        """Show the study list."""
+        catalogue = self._session.catalogue
+        self._session.models.studies.set_rows(tuple(study_row(row, catalogue) for row in rows))
+
+    # Showing one
+
+    def select_series(self, series_uid: str) -> None:
+        """Read a series and show it with its newest analysis and verdicts."""
+        session = self._session
+        if session.is_current(series_uid) and session.current is not None and session.current.loaded is not None:
+            return
+        session.current = OpenSeries(series_uid)
+        session.models.studies.current_uid = series_uid
+        session.models.show_analysis(session.catalogue, None)
+        session.models.show_status(AnalysisStatus("reading"))
+        session.models.viewer.set_volume(None, None, READING)
+        row = session.models.studies.row(series_uid)
+        if row is not None and row.kind == "refused":
+            session.models.viewer.set_volume(None, None, row.state_text)
+            session.models.show_status(AnalysisStatus("refused", row.state_text))
+            return
+        session.run(
+            lambda context: self._find_and_load(series_uid, context),
+            lane="io",
+            title="Reading the series",
+            key="load",
+            done=self._loaded,
+            failed=lambda error: self._load_failed(series_uid, error),
+        )
+
+    def _find_and_load(self, series_uid: str, context: Context) -> LoadedSeries:
+        return load_series(find_series(self._session, series_uid, context), context)
+
+    def _load_failed(self, series_uid: str, error: BaseException) -> None:
+        session = self._session
+        session.notify(error, "The series was not opened")
+        if session.is_current(series_uid):
+            reason = getattr(error, "message", "The program made a mistake; see the message.")
+            session.models.viewer.set_volume(None, None, reason)
+            session.models.show_status(AnalysisStatus("failed", reason))
+
+    def _loaded(self, loaded: LoadedSeries) -> None:
+        session = self._session
+        series = loaded.series
+        if not session.is_current(series.instance_uid) or session.current is None:
+            return
+        session.current.loaded = loaded
+        session.models.viewer.set_volume(loaded.volume, series_info(series))
+        session.models.show_status(self._status(series))
+        self.recall()
+
+    def recall(self) -> None:
+        """Show what the active model has said of the series in view; have it analysed if that is nothing yet."""
+        session = self._session
+        if session.current is None or session.current.loaded is None:
+            return
+        series = session.current.loaded.series
+        digest = session.active_model.digest if session.active_model is not None else None
+
+        def recall(store: Store) -> tuple[str, Analysis | None, dict[str, FeedbackRecord]]:
+            uid = series.instance_uid
+            return uid, store.latest_analysis(uid, digest), store.current_feedback(uid)
+
+        session.with_store(recall, "Recalling the analysis", self._recalled, self._recall_failed(series))
+
+    def _recall_failed(self, series: Series):
+        def failed(error: BaseException) -> None:
+            self._session.notify(error, "The store could not be read")
+            self._recalled((series.instance_uid, None, {}))
+
+        return failed
+
+    def _recalled(self, found: tuple[str, Analysis | None, dict[str, FeedbackRecord]]) -> None:
+        series_uid, analysis, feedback = found
+        session = self._session
+        current = session.current
+        if current is None or current.uid != series_uid or current.loaded is None:
+            return
+        current.feedback = feedback
+        if analysis is not None:
+            self._analyses.show(analysis)
+            return
+        session.models.findings.set_feedback(feedback_views(feedback))
+        if current.loaded.series.analysable:
+            self._analyses.analyse(series_uid)
+
+    def _status(self, series: Series) -> AnalysisStatus:
+        if series.analysable:
+            return AnalysisStatus("new")
+        return AnalysisStatus("refused", " ".join(refusal_reasons(series)))
+
+
+def first_below(report: ScanReport, folder: Path) -> Series:
+    """Return the first series that was found below a folder, else the first of all."""
+    return next((series for series in report.series if series.source.is_relative_to(folder)), report.series[0])
+
+
+def find_series(session: Session, series_uid: str, context: Context) -> Series:
+    """Return a series scanned in this run of the program, or scan the place again where the store says it is.
+
+    Raises
+    ------
+    DicomError
+        If it is not there any more.
+    """
+    series = session.scanned.get(series_uid)
+    if series is not None:
+        return series
+    row = session.store.require().get_series(series_uid)
+    source = Path(row.source_path) if row is not None else Path()
+    report = open_paths([source], context)
+    found = choose_series(report, source, series_uid)
+    session.scanned[series_uid] = found
+    return found
+
+
+def _skipped_notice(report: ScanReport) -> Notice:
+    details = "\n".join(f"{item.path}: {item.reason}" for item in report.skipped)
+    severity = "info" if report.series else "warning"
+    hint = "" if report.series else "Choose a folder, file or ZIP of DICOM CT images, or a NIfTI file."
+    return Notice(severity, "Some files were set aside", report.closing_text(), hint, details)

@@ -1,0 +1,183 @@
+"""Retraining from feedback: plan, run in the trainer's process, compare, decide."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from app.controllers.library import LibraryController
+from app.controllers.session import Session
+from app.viewmodels.actions import RetrainOptions
+from app.viewmodels.training import Candidate, ComparisonRow, CurvePoint, TrainingPlan
+from engine.errors import HeadCTError, TrainingError
+from engine.findings.catalogue import Catalogue
+from engine.progress import Context
+
+if TYPE_CHECKING:
+    from app.operations.retraining import FeedbackCount
+    from engine.models.library import LibraryEntry
+    from engine.store.repository import Store
+    from trainer.protocol import Event, Finished
+
+NO_FEEDBACK = "No verdict says present or absent yet. Review some findings first."
+NO_MODEL = "No model is active."
+A_MISTAKE = "The program made a mistake; see the message."
+
+
+class TrainingController:
+    """The one retraining that may run."""
+
+    def __init__(self, session: Session, library: LibraryController) -> None:
+        self._session = session
+        self._library = library
+        self._job_id: int | None = None
+
+    def plan(self) -> None:
+        """Say what a retraining would use."""
+
+        def count(store: Store) -> FeedbackCount:
+            from app.operations.retraining import count_feedback
+
+            return count_feedback(store)
+
+        self._session.with_store(count, "Counting the feedback", self._planned)
+
+    def start(self, options: RetrainOptions) -> None:
+        """Retrain the active model."""
+        session = self._session
+        base = session.active_model
+        if self._job_id is not None or base is None:
+            return
+        session.models.training.start()
+        store = str(session.settings.store_url or session.paths.store_file)
+        job = session.run(
+            lambda context: self._run(store, base, options, context),
+            lane="training",
+            title="Retraining from feedback",
+            done=self._finished,
+            failed=self._failed,
+            cancelled=self._cancelled,
+        )
+        self._job_id = job.id
+
+    def cancel(self) -> None:
+        """Ask the trainer to stop."""
+        if self._job_id is not None:
+            self._session.runner.cancel(self._job_id)
+
+    def activate_candidate(self, path: Path) -> None:
+        """Install the candidate and use it from now on."""
+        self._library.adopt(path, self._session.models.training.reset)
+
+    def discard(self, path: Path) -> None:
+        """Delete a candidate and its run."""
+        session = self._session
+        run = candidate_run(session.paths.runs, path)
+
+        def delete(context: Context) -> None:
+            if run is not None:
+                shutil.rmtree(run)
+
+        session.run(
+            delete,
+            lane="io",
+            title="Discarding the candidate",
+            done=lambda _: session.models.training.reset(),
+            cancellable=False,
+        )
+
+    def _run(self, store: str, base: LibraryEntry, options: RetrainOptions, context: Context) -> Candidate:
+        """On the training lane: write the request, run the trainer, read what it made."""
+        from app.jobs.training_process import run_trainer, trainer_command
+        from app.operations.retraining import prepare_retraining
+
+        paths = self._session.paths
+        places = (base.path.parent, paths.resources, paths.models, paths.runs)
+        run = prepare_retraining(paths.runs, store, base, places, options.epochs)
+        finished = run_trainer(trainer_command(run.request_file), self._post_event, context)
+        return read_candidate(finished, self._session.catalogue)
+
+    def _post_event(self, event: Event) -> None:
+        self._session.runner.gui.post(lambda: self._show_event(event))
+
+    def _show_event(self, event: Event) -> None:
+        from trainer.protocol import EpochEnded, Progressed
+
+        training = self._session.models.training
+        if isinstance(event, Progressed):
+            training.set_progress(event.done, event.total, event.text)
+        elif isinstance(event, EpochEnded):
+            training.add_epoch(CurvePoint(event.epoch, event.train_loss, event.validation_loss, event.validation_auc))
+
+    def _planned(self, count: FeedbackCount) -> None:
+        base = self._session.active_model
+        blocked = NO_MODEL if base is None else "" if count.n_statements else NO_FEEDBACK
+        self._session.models.training.set_plan(
+            TrainingPlan(
+                n_reviewed=count.n_statements,
+                n_studies=count.n_studies,
+                n_disagree=count.n_disagree,
+                base_name="" if base is None else f"{base.name} {base.digest[:12]}",
+                blocked=blocked,
+            )
+        )
+
+    def _finished(self, candidate: Candidate) -> None:
+        self._job_id = None
+        self._session.models.training.finish(candidate)
+
+    def _failed(self, error: BaseException) -> None:
+        self._job_id = None
+        self._session.notify(error, "The retraining failed")
+        self._session.models.training.fail(error.message if isinstance(error, HeadCTError) else A_MISTAKE)
+
+    def _cancelled(self) -> None:
+        self._job_id = None
+        self._session.models.training.cancel()
+
+
+def read_candidate(finished: Finished, catalogue: Catalogue) -> Candidate:
+    """Verify a candidate and put its comparison with the parent in rows.
+
+    Raises
+    ------
+    PackageError
+        If the package is refused.
+    TrainingError
+        If there is no comparison.
+    """
+    from engine.models.package import verify_package
+    from trainer.protocol import read_comparison
+
+    path = Path(finished.package_path)
+    manifest = verify_package(path)
+    if finished.comparison_path is None:
+        raise TrainingError(
+            f"The retraining wrote {path} but no comparison with its parent.",
+            hint="Retrain again.",
+            code="training.no_comparison",
+        )
+    comparison = read_comparison(Path(finished.comparison_path))
+    rows = tuple(
+        ComparisonRow(
+            key=key,
+            label=catalogue[key].label if key in catalogue else key,
+            n_positive=item.n_pos,
+            n_total=item.n_pos + item.n_neg,
+            parent_auc=item.parent_auc,
+            candidate_auc=item.candidate_auc,
+            note=item.note,
+        )
+        for key, item in comparison.heldout.findings.items()
+    )
+    summary = f"{comparison.verdict} Measured on {comparison.heldout.n_studies} {comparison.heldout.description}."
+    return Candidate(path, manifest.name, manifest.digest, manifest.notice, rows, summary)
+
+
+def candidate_run(runs: Path, path: Path) -> Path | None:
+    """Return the run folder that a candidate lies in; None if it lies elsewhere, where nothing is deleted."""
+    try:
+        return runs / path.resolve().relative_to(runs.resolve()).parts[0]
+    except (ValueError, IndexError):
+        return None

@@ -1,0 +1,125 @@
+"""Prepare a retraining: what it would use, where its reference cohort is, the request file. No torch."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from engine.errors import TrainingError
+from engine.models.library import LibraryEntry
+from engine.models.package import read_manifest
+from engine.store.repository import Store
+from trainer.config import RetrainConfig
+from trainer.protocol import RetrainRequest, write_request
+
+REQUEST_FILE = "request.json"
+
+
+@dataclass(frozen=True)
+class FeedbackCount:
+    """What stands in the store that says present or absent."""
+
+    n_statements: int
+    n_studies: int
+    n_disagree: int
+
+
+@dataclass(frozen=True)
+class PreparedRun:
+    """A run folder with its request file."""
+
+    folder: Path
+    request_file: Path
+
+
+def count_feedback(store: Store) -> FeedbackCount:
+    """Count the statements that a retraining would learn from.
+
+    Raises
+    ------
+    StoreError
+        If the store cannot be read.
+    """
+    rows = [row for row in store.corrections() if row.present is not None]
+    return FeedbackCount(
+        n_statements=len(rows),
+        n_studies=len({row.study_uid for row in rows}),
+        n_disagree=sum(row.verdict == "disagree" for row in rows),
+    )
+
+
+def find_reference(package: Path, places: Iterable[Path]) -> Path:
+    """Return the reference cohort that belongs to a package: the one whose data digest the manifest names.
+
+    Parameters
+    ----------
+    package
+        Folder or ZIP of the parent package.
+    places
+        Folders to search, the parent's own surroundings first.
+
+    Raises
+    ------
+    TrainingError
+        If there is none.
+    """
+    manifest = read_manifest(package)
+    for place in places:
+        for features in sorted(place.rglob("*.safetensors")):
+            if _data_digest(features.with_suffix(".json")) == manifest.training.data_digest:
+                return features
+    raise TrainingError(
+        f"The reference cohort of the model {manifest.name} is not there, so that a retraining could neither keep what "
+        "it has learnt nor be compared with it.",
+        hint="Retrain a model that came with its reference cohort, such as the bundled one.",
+        code="training.no_reference",
+        kind="environment",
+    )
+
+
+def prepare_retraining(
+    runs: Path, store: str, base: LibraryEntry, places: Iterable[Path], epochs: int | None
+) -> PreparedRun:
+    """Make a run folder and write the request into it.
+
+    Raises
+    ------
+    TrainingError
+        If the parent's reference cohort is missing, or the folder cannot be written.
+    """
+    reference = find_reference(base.path, places)
+    stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S-%f")
+    folder = runs / f"retrain-{stamp}"
+    request = RetrainRequest(
+        store=store,
+        base_package=str(base.path),
+        reference_cohort=str(reference),
+        out=str(folder / "out"),
+        config=RetrainConfig() if epochs is None else RetrainConfig(epochs=epochs),
+    )
+    try:
+        folder.mkdir(parents=True)
+        write_request(request, folder / REQUEST_FILE)
+    except OSError as error:
+        raise TrainingError(
+            f"The run folder {folder} cannot be written: {error.strerror}.",
+            hint="Free some space, or choose another place with --home DIR.",
+            code="training.run_folder",
+            kind="environment",
+        ) from error
+    return PreparedRun(folder, folder / REQUEST_FILE)
+
+
+def _data_digest(sidecar: Path) -> str | None:
+    """Return the digest in a reference cohort's sidecar; None if this is none."""
+    try:
+        document = json.loads(sidecar.read_bytes())
+    except (OSError, ValueError):
+        return None
+    if not isinstance(document, dict) or document.get("kind") != "reference cohort":
+        return None
+    digest = document.get("data_digest")
+    return digest if isinstance(digest, str) else None

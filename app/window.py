@@ -1,0 +1,96 @@
+"""Run the window: the Qt application around the composition."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from PySide6.QtCore import QByteArray, QEvent, QObject, QTimer
+from PySide6.QtWidgets import QApplication
+
+from app.composition import Application
+from app.display import prefer_x11, require_display
+from app.settings import load_settings
+from app.views import theme
+from app.views.main_window import MainWindow
+
+if TYPE_CHECKING:
+    from app.commands.base import Environment
+
+
+def run_window(environment: Environment, arguments: argparse.Namespace) -> int:
+    """Open the window and run until it is closed; the exit code.
+
+    Raises
+    ------
+    HeadCTError
+        If no window can be shown, or the program's folders cannot be written.
+    """
+    require_display()
+    prefer_x11()
+    paths = environment.paths
+    loaded = load_settings(paths.settings_file)
+    qt = QApplication(sys.argv[:1])
+    qt.setApplicationName("Head CT review")
+    theme.apply_theme(qt, paths.resources)
+    application = Application(paths, loaded.settings, loaded.problems)
+    application.start()
+    window = MainWindow(application.models, application, paths.resources)
+    window.restoreGeometry(QByteArray.fromBase64(loaded.settings.window_geometry.encode()))
+    watcher = FirstPaint(window, lambda: _begin(application, window, arguments))
+    window.show()
+    code = qt.exec()
+    watcher.stop()
+    geometry = bytes(window.saveGeometry().toBase64().data()).decode()
+    application.change_settings(window_geometry=geometry)
+    application.close()
+    return code
+
+
+def take_shots(environment: Environment, out: Path) -> int:
+    """Write pictures of every screen; the exit code.
+
+    Raises
+    ------
+    HeadCTError
+        If no window can be shown.
+    """
+    require_display()
+    prefer_x11()
+    from app.views.shots import write_shots
+
+    return write_shots(environment.paths, out)
+
+
+class FirstPaint(QObject):
+    """Calls back once, when the window has been painted and the event loop is idle: from then on it is usable."""
+
+    def __init__(self, window: QObject, then: Callable[[], None]) -> None:
+        super().__init__(window)
+        self._window = window
+        self._then: Callable[[], None] | None = then
+        window.installEventFilter(self)
+
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:
+        """See the first paint event go by."""
+        if event.type() == QEvent.Type.Paint and self._then is not None:
+            then, self._then = self._then, None
+            QTimer.singleShot(0, self, then)
+        return False
+
+    def stop(self) -> None:
+        """Watch no more."""
+        self._window.removeEventFilter(self)
+
+
+def _begin(application: Application, window: MainWindow, arguments: argparse.Namespace) -> None:
+    if arguments.quit_after_start:
+        print("usable", flush=True)
+        QTimer.singleShot(0, window, window.close)
+    elif getattr(arguments, "demo", False):
+        application.open_demo()
+    elif arguments.paths:
+        application.open_paths([path.absolute() for path in arguments.paths])
