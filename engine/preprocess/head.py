@@ -13,7 +13,8 @@ from engine.preprocess.spec import HEAD_THRESHOLD_HU, FloatArray, transform_poin
 CRANIUM_MM = 120.0
 """Below the vertex, the part of the head that is taken to be cranium; face and neck turn apart from it."""
 
-_VERTEX_AREA_MM2 = 400.0
+_CAP_MM3, _CAP_MM = 20_000.0, 9.0
+_VERTEX_PRECISION_MM = 0.05
 _MIN_CRANIUM_CM3 = 500.0
 _MAX_CRANIUM_CM3 = 6000.0
 _MIN_HEIGHT_MM = 40.0
@@ -64,9 +65,20 @@ def find_head(coarse: Coarse) -> Head | str:
 
 
 def vertex_height(points_mm: FloatArray, spacing_mm: float) -> float:
-    """Height (z) of the vertex: where as much head lies above as fills a small cap, so that one voxel cannot set it."""
-    cap = min(len(points_mm), max(1, round(_VERTEX_AREA_MM2 / spacing_mm**2)))
-    return float(np.partition(points_mm[:, 2], -cap)[-cap] + spacing_mm / 2)
+    """Height (z) of the vertex, finer than the voxels are.
+
+    Found from the height above which 20 cm³ of head lie, plus what a cap of that volume measures on a skull, so that
+    neither one voxel nor the phase of the grid can set it; never above the topmost voxel, as where the scan cuts the
+    vertex off.
+    """
+    heights_mm = points_mm[:, 2]
+    top_mm = float(heights_mm.max()) + spacing_mm / 2
+    low_mm, high_mm = float(heights_mm.min()) - spacing_mm, top_mm
+    while high_mm - low_mm > _VERTEX_PRECISION_MM:
+        middle_mm = (low_mm + high_mm) / 2
+        filled = np.clip((heights_mm - middle_mm) / spacing_mm + 0.5, 0.0, 1.0).sum() * spacing_mm**3
+        low_mm, high_mm = (middle_mm, high_mm) if filled > _CAP_MM3 else (low_mm, middle_mm)
+    return min(top_mm, low_mm + _CAP_MM)
 
 
 def _why_no_head(cranium_mm: FloatArray, spacing_mm: float) -> str:

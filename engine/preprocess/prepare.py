@@ -103,12 +103,13 @@ def _sub_slices(reduced: Volume, slice_mm: float) -> tuple[float, ...]:
 def _grid(
     geometry: VolumeGeometry, alignment: Alignment, spec: PreprocessSpec
 ) -> tuple[FloatArray, int, tuple[str, ...]]:
-    """Place the grid: slices hang down from z = 0 of the aligned frame, those that hold acquired data are kept."""
+    """Place the grid: slices hang down from the vertex, or lie about the centre; those that hold data are kept."""
     slice_mm, row_mm, column_mm = spec.spacing_mm
     rows, columns = spec.size_px
+    first_mm = slice_mm / 2 if alignment.report.applied else 0.0
     aligned_from_grid = np.zeros((4, 4))
     aligned_from_grid[2, 0], aligned_from_grid[1, 1], aligned_from_grid[0, 2] = slice_mm, row_mm, column_mm
-    aligned_from_grid[:, 3] = (-(columns - 1) / 2 * column_mm, -(rows - 1) / 2 * row_mm, slice_mm / 2, 1.0)
+    aligned_from_grid[:, 3] = (-(columns - 1) / 2 * column_mm, -(rows - 1) / 2 * row_mm, first_mm, 1.0)
     lps_from_grid = inverse(alignment.aligned_from_lps) @ aligned_from_grid
     covered = _covered_slices(geometry, alignment.aligned_from_lps, lps_from_grid, spec)
     kept, warnings = _cut(covered, alignment.report.applied, spec)
