@@ -179,8 +179,8 @@ class _Worker:
     def run(self) -> None:
         """Start torch, say so, and answer until told to stop."""
         try:
-            device = _start_torch(self._settings)
             catalogue = load_catalogue(Path(self._settings.catalogue_file))
+            device = _start_torch(self._settings)
         except HeadCTError as error:
             self._send(Failed(UNKNOWN_REQUEST, error, ""))
             return

@@ -280,6 +280,27 @@ def test_less_memory_means_smaller_batches_and_the_same_features(limit: int) -> 
     assert np.allclose(FeatureExtractor(hungry, CPU).features(prepared), plain, atol=1e-5)
 
 
+class HungryElsewhere(Backbone):
+    """A backbone that has memory on the CPU only."""
+
+    def forward(self, x_NMHW: torch.Tensor) -> torch.Tensor:
+        if x_NMHW.device.type != "cpu":
+            raise torch.OutOfMemoryError("synthetic")
+        return super().forward(x_NMHW)
+
+
+def test_a_device_without_memory_gives_way_to_the_cpu_with_a_warning() -> None:
+    """The meta device stands for a GPU: data goes there, and nothing can be computed."""
+    prepared = prepare(small_head(), PreprocessSpec(align=False))
+    extractor = FeatureExtractor(HungryElsewhere(tiny_entry()), CPU)
+    extractor.device = torch.device("meta")
+    plain = FeatureExtractor(Backbone(tiny_entry()), CPU).features(prepared)
+    assert np.array_equal(extractor.features(prepared), plain)
+    assert extractor.device == CPU
+    assert len(extractor.warnings) == 1
+    assert "CPU" in extractor.warnings[0]
+
+
 def test_without_memory_for_one_slice_it_says_so() -> None:
     hungry = Hungry(tiny_entry())
     hungry.limit = 0
