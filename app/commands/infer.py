@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from app.commands.base import Environment, require_existing, say
+
+if TYPE_CHECKING:
+    from engine.analysis import Analysis
 
 NAME = "infer"
 SUMMARY = "classify a head CT series and write the result as JSON"
@@ -46,6 +50,12 @@ def run(arguments: argparse.Namespace, environment: Environment) -> int:
     )
     say(f"Model {analysis.model.name}: {analysis.model.notice.rstrip('.')}. Research use only; not for diagnosis.")
     return 0
+
+
+def model_line(analysis: Analysis) -> str:
+    """Say which model spoke, and what must stand beside its numbers."""
+    notice = analysis.model.notice.rstrip(".")
+    return f"Model {analysis.model.name}: {notice}. Research use only; not for diagnosis."
 
 
 def model_path(environment: Environment, name: str | None) -> Path:
