@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import struct
 import warnings
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +13,12 @@ from pydicom.dataset import Dataset
 from pydicom.errors import BytesLengthException, InvalidDicomError
 
 from engine.dicom.header import HeaderError
+
+# What pydicom raises on damaged sequences: values are converted only when they are asked for.
+_PYDICOM_ERRORS = (
+    *(InvalidDicomError, BytesLengthException, EOFError, ValueError, TypeError, AttributeError, LookupError),
+    *(NotImplementedError, OverflowError, RecursionError, struct.error),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +61,7 @@ def frame_places(data: bytes, n_frames: int) -> tuple[FramePlace, ...]:
                     f"The object has {n_frames} frames, but {len(per_frame)} groups that place them.",
                 )
             return tuple(_place(shared, own) for own in per_frame)
-    except (ValueError, TypeError, AttributeError, IndexError, KeyError, NotImplementedError) as error:
+    except _PYDICOM_ERRORS as error:
         raise HeaderError("dicom.frames.groups", "The functional groups of the frames are damaged.") from error
 
 
@@ -63,7 +70,7 @@ def _parse(data: bytes) -> Dataset:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return dcmread(io.BytesIO(data), force=True, stop_before_pixels=True)
-    except (InvalidDicomError, BytesLengthException, EOFError, ValueError, KeyError, NotImplementedError) as error:
+    except _PYDICOM_ERRORS as error:
         raise HeaderError("dicom.header.damaged", "The header of the multi-frame object is damaged.") from error
 
 

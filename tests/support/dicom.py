@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
+from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.sequence import Sequence as DicomSequence
 from pydicom.uid import UID, CTImageStorage, ExplicitVRLittleEndian
 
@@ -27,14 +27,16 @@ def head_pixels(index: int, rows: int = ROWS, columns: int = COLUMNS) -> NDArray
     return pixels
 
 
-def ct_slice(index: int = 0, pixels: NDArray[Any] | None = None, **changes: Any) -> FileDataset:
+def ct_slice(index: int = 0, pixels: NDArray[Any] | None = None, **changes: Any) -> Dataset:
     """Build one slice of a 20-slice series; keyword arguments set attributes, None removes one."""
     pixels = head_pixels(index) if pixels is None else pixels
     meta = FileMetaDataset()
     meta.MediaStorageSOPClassUID = CTImageStorage
     meta.MediaStorageSOPInstanceUID = UID(f"{SERIES_UID}.{index + 1}")
     meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    dataset = FileDataset("", {}, file_meta=meta, preamble=b"\0" * 128)
+    dataset = Dataset()
+    dataset.file_meta = meta
+    dataset.preamble = b"\0" * 128
     values: dict[str, Any] = {
         "ImageType": ["ORIGINAL", "PRIMARY", "AXIAL"],
         "SOPClassUID": CTImageStorage,
@@ -71,7 +73,7 @@ def ct_slice(index: int = 0, pixels: NDArray[Any] | None = None, **changes: Any)
     return dataset
 
 
-def save(dataset: FileDataset, path: Path) -> Path:
+def save(dataset: Dataset, path: Path) -> Path:
     """Write one file as DICOM Part 10."""
     path.parent.mkdir(parents=True, exist_ok=True)
     dataset.save_as(path, enforce_file_format=True)
@@ -79,7 +81,7 @@ def save(dataset: FileDataset, path: Path) -> Path:
 
 
 def write_series(
-    folder: Path, n_slices: int = N_SLICES, change: Callable[[FileDataset, int], None] | None = None, **changes: Any
+    folder: Path, n_slices: int = N_SLICES, change: Callable[[Dataset, int], None] | None = None, **changes: Any
 ) -> list[Path]:
     """Write a series; `change` may alter every slice, `changes` are set on all of them."""
     paths = []
@@ -91,7 +93,7 @@ def write_series(
     return paths
 
 
-def enhanced_ct(order: Sequence[int]) -> FileDataset:
+def enhanced_ct(order: Sequence[int]) -> Dataset:
     """Build an enhanced multi-frame CT whose frames are stored in `order`."""
     dataset = ct_slice(0, pixels=np.stack([head_pixels(index) for index in order]))
     for name in ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "RescaleSlope", "RescaleIntercept"):
@@ -110,11 +112,7 @@ def enhanced_ct(order: Sequence[int]) -> FileDataset:
     )
     dataset.PerFrameFunctionalGroupsSequence = DicomSequence(
         [
-            item(
-                PlanePositionSequence=DicomSequence(
-                    [item(ImagePositionPatient=[-120.0, -110.0, index * SPACING_MM])]
-                )
-            )
+            item(PlanePositionSequence=DicomSequence([item(ImagePositionPatient=[-120.0, -110.0, index * SPACING_MM])]))
             for index in order
         ]
     )
