@@ -1,6 +1,6 @@
 """Scan and read against SimpleITK's ImageSeriesReader: the real 28-slice series and a 300-slice 512² series.
 
-    python benchmarks/read_series.py [FOLDER_OF_THE_REAL_SERIES]
+    python -m benchmarks.read_series [FOLDER_OF_THE_REAL_SERIES]
 
 Both sides start from a folder's path and end with all voxels in memory; files are in the system's cache. Every voxel
 is compared with pydicom's own reading. Exits 1 if a ratio of medians is above the target or a voxel differs.
