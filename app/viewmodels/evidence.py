@@ -81,11 +81,11 @@ class EvidenceView:
     @property
     def sentence(self) -> str:
         """What is seen, in one plain line."""
-        total = f"Ledger sums to logit {self.logit:+.2f} (slices {self.logit - self.bias:+.2f}, bias {self.bias:+.2f})."
+        total = f"Ledger sums to logit {self.logit:+.2f} (bias {self.bias:+.2f})."
         best = self.strongest_for
         if best is None:
             return f"{total} No slice pushed it up."
-        return f"{total} Most upward: prepared slice {best + 1} ({self.acquired_text(best)}), {self.net_S[best]:+.2f}."
+        return f"{total} Most upward: {self.net_S[best]:+.2f}, prepared slice {best + 1} ({self.acquired_text(best)})."
 
     def slice_text(self, prepared: int) -> str:
         """Return all numbers of one prepared slice, a line each, for a tooltip."""

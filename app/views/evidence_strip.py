@@ -12,6 +12,7 @@ import pyqtgraph as pg
 from PySide6.QtCore import QEvent, QPoint, QRect, QRectF, Qt
 from PySide6.QtGui import (
     QColor,
+    QFont,
     QFontMetrics,
     QHelpEvent,
     QImage,
@@ -28,8 +29,7 @@ from app.viewmodels.evidence import EvidenceModel, EvidenceView
 from app.views import theme
 from app.views.bindings import bind
 
-LEFT_PX, GAP_PX = 46, 6
-LEGEND_PX = 178
+GAP_PX = 6
 ROW_SHARES = (0.48, 0.20, 0.32)
 GATE_COLORS = np.asarray(pg.colormap.get("cividis").getLookupTable(nPts=256), dtype=np.uint8)
 
@@ -43,6 +43,7 @@ class StripLayout:
     gates: QRect
     axis: QRect
     n_slices: int
+    legend_px: int
 
     def x_of(self, prepared: float) -> float:
         """Return the x of the middle of a prepared slice (fractions fall between)."""
@@ -55,7 +56,7 @@ class StripLayout:
 
     def legend(self, row: QRect) -> QRect:
         """Return the place of a row's legend."""
-        return QRect(row.right() + 10, row.y(), LEGEND_PX - 10, row.height())
+        return QRect(row.right() + 10, row.y(), self.legend_px - 10, row.height())
 
 
 class EvidenceStrip(QWidget):
@@ -81,15 +82,18 @@ class EvidenceStrip(QWidget):
         view = self._model.view
         if view is None:
             return None
-        line = theme.line_height(self._small_font())
-        width = max(self.width() - LEFT_PX - LEGEND_PX, 60)
+        metrics = QFontMetrics(self._small_font())
+        line = metrics.height()
+        left = metrics.horizontalAdvance("+00.00") + 8
+        legend = metrics.horizontalAdvance("Router: gate weight of each") + 18
+        width = max(self.width() - left - legend, 60)
         free = max(self.height() - 2 * line - 2 * GAP_PX - 4, 60)
         heights = [int(free * share) for share in ROW_SHARES]
         tops = [2, 2 + heights[0] + GAP_PX, 2 + heights[0] + heights[1] + 2 * GAP_PX]
-        rows = [QRect(LEFT_PX, top, width, height) for top, height in zip(tops, heights, strict=True)]
-        return StripLayout(*rows, QRect(LEFT_PX, rows[2].bottom() + 2, width, 2 * line), view.n_slices)
+        rows = [QRect(left, top, width, height) for top, height in zip(tops, heights, strict=True)]
+        return StripLayout(*rows, QRect(left, rows[2].bottom() + 2, width, 2 * line), view.n_slices, legend)
 
-    def _small_font(self):
+    def _small_font(self) -> QFont:
         return theme.scaled_font(self, 0.85)
 
     # -- from the model -----------------------------------------------------------------------------------------
@@ -241,7 +245,7 @@ class _Painting:
 
     def _tick(self, y: float, text: str) -> None:
         height = self.metrics.height()
-        place = QRect(0, int(y - height / 2), LEFT_PX - 5, height)
+        place = QRect(0, int(y - height / 2), self.layout.ledger.left() - 5, height)
         place.moveTop(max(place.top(), 0))
         self.painter.setPen(theme.MUTED)
         self.painter.drawText(place, int(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter), text)

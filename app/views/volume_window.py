@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 NO_OPENGL = "OpenGL is not available on this display, so there is no 3D view. Everything else works."
 NO_VTK = "VTK cannot be loaded, so there is no 3D view. Everything else works."
 NO_POSITION = "These images have no position in space, so they cannot be stacked into a volume."
+PREPARING = "Resampling the slices for 3D…"
 NOTE = "Resampled for display; not for measurement. Drag: turn · wheel: zoom · Shift+drag: move"
 
 
@@ -96,7 +97,7 @@ class VolumeWindow(QWidget):
         if volume.geometry is None or volume.geometry.n_slices < 2:
             self._say(NO_POSITION)
             return
-        self._say("Resampling the slices for 3D…")
+        self._say(PREPARING)
         future = self._pool.submit(_prepare, volume, token)
         future.add_done_callback(lambda done: self._hand_over(done, token))
 
@@ -145,6 +146,11 @@ class VolumeWindow(QWidget):
     def rendering(self) -> bool:
         """Whether a volume is on the screen."""
         return self._scene is not None and self.pages.currentWidget() is self._scene.widget
+
+    @property
+    def settled(self) -> bool:
+        """Whether it has come to a rendering or to a message that says why there is none."""
+        return self.rendering or self.message.text() != PREPARING
 
     def _apply(self, *_: object) -> None:
         if self._scene is None or self._grids is None:

@@ -146,6 +146,7 @@ class LossCurve(pg.PlotWidget):
         super().__init__(background=theme.BACKGROUND)
         self.setLabel("bottom", "Epoch")
         self.setLabel("left", "Loss")
+        self.getAxis("left").enableAutoSIPrefix(False)
         self.setMenuEnabled(False)
         self.setMouseEnabled(x=False, y=False)
         self.hideButtons()
@@ -179,8 +180,8 @@ def comparison_cells(row: ComparisonRow) -> tuple[tuple[str, QColor], ...]:
         note = row.note or "too few"
         texts = (row.label, count, "–", "–", "–", note)
         return tuple((text, theme.MUTED) for text in texts)
-    change = row.candidate_auc - row.parent_auc
-    color = theme.GOOD if change > 0.0005 else (theme.DANGER if change < -0.0005 else theme.TEXT)
+    change = round(row.candidate_auc - row.parent_auc, 3) + 0.0
+    color = theme.GOOD if change > 0 else (theme.DANGER if change < 0 else theme.TEXT)
     numbers = (f"{row.parent_auc:.3f}", f"{row.candidate_auc:.3f}")
     plain = tuple((text, theme.TEXT) for text in (row.label, count, *numbers))
     return (*plain, (f"{change:+.3f}", color), (row.note, theme.MUTED))

@@ -30,7 +30,7 @@ class EvidencePanel(QWidget):
         self.title.setProperty("role", "heading")
         self.sentence = ElidedLabel()
         self.sentence.setProperty("role", "muted")
-        self.split = QToolButton(text="Frozen | experts", checkable=True)
+        self.split = QToolButton(text="Split (B)", checkable=True)
         self.split.setToolTip("Split every bar into the frozen path and the sum of the experts (B)")
         self.split.toggled.connect(self._set_split)
         self.jump = QToolButton(text="Jump (J)")
@@ -58,7 +58,7 @@ class EvidencePanel(QWidget):
 
     def _show(self) -> None:
         view = self._model.view
-        self.title.setText("Evidence" if view is None else f"Why “{view.label}”")
+        self.title.setText("Evidence" if view is None else view.label)
         self.sentence.setText("" if view is None else view.sentence)
         self.sentence.setToolTip("" if view is None else f"{view.sentence}\n\n{HELP}")
         self.jump.setEnabled(view is not None and view.strongest_for is not None)

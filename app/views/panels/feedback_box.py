@@ -28,6 +28,7 @@ class FeedbackBox(QWidget):
     def __init__(self, model: FindingsModel, resources: Path, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._model = model
+        self._shown: FindingRow | None = None
         self.title = QLabel(wordWrap=True)
         self.title.setProperty("role", "heading")
         self.definition = QLabel(wordWrap=True)
@@ -45,9 +46,11 @@ class FeedbackBox(QWidget):
         self.next = QPushButton("Next (N)")
         self.next.clicked.connect(lambda: self._model.select_next())
         self._lay_out()
-        bind(self, model.selected_changed, self._show)
-        bind(self, model.row_changed, self._show_changed)
-        bind(self, model.rows_changed, self._show)
+        self.reason.activated.connect(self._amend)
+        self.comment.returnPressed.connect(self._amend)
+        bind(self, model.selected_changed, self._refresh)
+        bind(self, model.row_changed, self._refresh)
+        bind(self, model.rows_changed, self._refresh)
         self._show()
 
     def _button(self, resources: Path, verdict: Verdict, text: str, key: str) -> QPushButton:
@@ -79,12 +82,13 @@ class FeedbackBox(QWidget):
 
     # -- from the model -----------------------------------------------------------------------------------------
 
-    def _show_changed(self, key: str) -> None:
-        if key == self._model.selected_key:
+    def _refresh(self, *_: object) -> None:
+        """Show the selected row if it is another than the one shown: a comment being typed is never wiped."""
+        if self._model.selected != self._shown:
             self._show()
 
-    def _show(self, *_: object) -> None:
-        row = self._model.selected
+    def _show(self) -> None:
+        row = self._shown = self._model.selected
         self.title.setText("No finding selected" if row is None else row.finding.label)
         self.definition.setText("" if row is None else row.finding.definition)
         self.definition.setVisible(row is not None)
@@ -102,6 +106,12 @@ class FeedbackBox(QWidget):
         self.current.setText(current_text(row))
 
     # -- from the reader ----------------------------------------------------------------------------------------
+
+    def _amend(self, *_: object) -> None:
+        """Save a changed reason or comment under the verdict that stands; without one it waits for the verdict."""
+        row = self._model.selected
+        if row is not None and row.feedback is not None:
+            self.give(row.feedback.verdict)
 
     def give(self, verdict: Verdict) -> None:
         """Send this verdict on the selected finding, with the reason and comment that stand in the box."""

@@ -15,7 +15,7 @@ AnyIndex = QModelIndex | QPersistentModelIndex
 ROW_ROLE = Qt.ItemDataRole.UserRole
 Groups = tuple[tuple[str, tuple[FindingRow, ...]], ...]
 
-BAR_PX, VALUE_PX, MARK_PX, VERDICT_PX = 64, 36, 18, 18
+BAR_PX, MARK_PX, VERDICT_PX = 64, 18, 18
 
 
 class FindingsItems(QAbstractItemModel):
@@ -213,12 +213,15 @@ class FindingDelegate(QStyledItemDelegate):
         if row.value is None:
             painter.setPen(theme.FAINT)
             text = "not covered by this model" if row.result is not None else "–"
-            shown = text if room.width() > 380 else text.removesuffix(" by this model")
+            metrics = painter.fontMetrics()
+            needed = MARK_PX + metrics.horizontalAdvance(row.finding.label) + metrics.horizontalAdvance(text) + 14
+            shown = text if room.width() > needed else text.removesuffix(" by this model")
             painter.drawText(room, aligned, shown)
-            return room.right() - painter.fontMetrics().horizontalAdvance(shown) - 4
+            return room.right() - metrics.horizontalAdvance(shown) - 4
         painter.setPen(theme.TOWARDS if row.positive else theme.MUTED)
         painter.drawText(room, aligned, f"{row.value:.2f}")
-        bar = QRect(room.right() - VALUE_PX - BAR_PX, room.center().y() - 4, BAR_PX, 9)
+        value_px = painter.fontMetrics().horizontalAdvance("0.00") + 8
+        bar = QRect(room.right() - value_px - BAR_PX, room.center().y() - 4, BAR_PX, 9)
         self._paint_bar(painter, bar, row)
         return bar.left()
 

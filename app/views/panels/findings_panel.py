@@ -120,7 +120,8 @@ class FindingsPanel(QWidget):
             self.tree.setExpanded(index, bool(self._model.filter_text) or _category(index) not in self._collapsed)
         self._show_header()
         self._show_progress()
-        self._show_selected(self._model.selected_key)
+        self._mark_selected(self._model.selected_key)
+        self.tree.scrollToTop()
 
     def _show_header(self) -> None:
         identity = self._model.identity
@@ -143,14 +144,18 @@ class FindingsPanel(QWidget):
         self.progress.setText(f"{self._model.n_reviewed} of {total} reviewed" if total else "")
 
     def _show_selected(self, key: str | None) -> None:
+        index = self._mark_selected(key)
+        if index.isValid():
+            self.tree.scrollTo(index, QTreeView.ScrollHint.EnsureVisible)
+
+    def _mark_selected(self, key: str | None) -> QModelIndex:
         index = self._items.index_of(key)
         selection = self.tree.selectionModel()
         if not index.isValid():
             selection.clearSelection()
-            return
-        if selection.currentIndex() != index or not selection.isSelected(index):
+        elif selection.currentIndex() != index or not selection.isSelected(index):
             selection.setCurrentIndex(index, QItemSelectionModel.SelectionFlag.ClearAndSelect)
-        self.tree.scrollTo(index, QTreeView.ScrollHint.EnsureVisible)
+        return index
 
     # -- from the reader ----------------------------------------------------------------------------------------
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from PySide6.QtCore import QTimer, Signal
+from PySide6.QtCore import Qt, QTimer, Signal
 from PySide6.QtWidgets import QHBoxLayout, QLabel, QProgressBar, QToolButton, QWidget
 
 from app.viewmodels.jobs import JobsModel
@@ -23,13 +23,14 @@ class JobStatus(QWidget):
         super().__init__(parent)
         self._model = model
         self._shown_id: int | None = None
-        self.text = QLabel()
+        self.text = QLabel(alignment=Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
         self.bar = QProgressBar()
         self.bar.setFixedWidth(170)
         self.bar.setTextVisible(False)
         self.cancel = QToolButton(toolTip="Cancel this job (Ctrl+.)")
         self.cancel.setIcon(theme.icon(resources, "close"))
         self.cancel.setText("Cancel")
+        self.cancel.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
         self.cancel.clicked.connect(self.request_cancel)
         row = QHBoxLayout(self)
         row.setContentsMargins(0, 0, 4, 0)

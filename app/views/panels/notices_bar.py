@@ -1,4 +1,4 @@
-"""Standing notices under the toolbar: the newest one, how many more, details and dismiss."""
+"""Standing notices under the toolbar: the gravest one, how many more, details and dismiss."""
 
 from __future__ import annotations
 
@@ -21,6 +21,8 @@ from PySide6.QtWidgets import (
 from app.viewmodels.notices import Notice, NoticesModel
 from app.views import theme
 from app.views.bindings import bind
+
+GRAVITY = {"info": 0, "warning": 1, "error": 2}
 
 
 class NoticesBar(QFrame):
@@ -51,8 +53,8 @@ class NoticesBar(QFrame):
 
     @property
     def notice(self) -> Notice | None:
-        """The notice shown: the newest."""
-        return self._model.notices[-1] if self._model.notices else None
+        """The notice shown: the gravest, and of these the newest."""
+        return max(reversed(self._model.notices), key=lambda notice: GRAVITY[notice.severity], default=None)
 
     def _show(self) -> None:
         notice = self.notice
