@@ -46,7 +46,8 @@ class Head:
 def find_head(coarse: Coarse) -> Head | str:
     """Return the head, or in one sentence why there is none.
 
-    The largest connected thing above -300 HU, once thin sheets and rods are opened away, is the head.
+    The largest connected thing above -300 HU, once thin sheets and rods are opened away, is the head;
+    what it encloses within a slice (sinuses, pneumocephalus) belongs to it.
     """
     dense = coarse.voxels_hu > HEAD_THRESHOLD_HU
     cross = ndimage.generate_binary_structure(3, 1)
@@ -57,7 +58,8 @@ def find_head(coarse: Coarse) -> Head | str:
     sizes[0] = 0
     body = labels == int(np.argmax(sizes))
     mask = ndimage.binary_dilation(body, structure=cross) & dense
-    filled = ndimage.binary_fill_holes(mask)
+    in_plane = cross & (np.arange(-1, 2) == 0)[:, None, None]
+    filled = ndimage.binary_fill_holes(mask, structure=in_plane)
     points_mm = transform_points(coarse.base_from_kji, np.argwhere(filled).astype(np.float64))
     vertex_mm = vertex_height(points_mm, coarse.spacing_mm)
     cranium_mm = points_mm[points_mm[:, 2] >= vertex_mm - CRANIUM_MM]

@@ -7,6 +7,7 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field, PositiveFloat, PositiveInt, field_validator
 
 from engine.config import FrozenConfig
 
@@ -39,12 +40,19 @@ class PreprocessSpec(FrozenConfig):
         The tallest head that is prepared; what lies further down (neck, chest) is left out, with a warning.
     """
 
-    version: int = 1
-    spacing_mm: tuple[float, float, float] = (4.0, 1.0, 1.0)
-    size_px: tuple[int, int] = (224, 224)
+    version: int = Field(default=1, ge=1)
+    spacing_mm: tuple[PositiveFloat, PositiveFloat, PositiveFloat] = (4.0, 1.0, 1.0)
+    size_px: tuple[PositiveInt, PositiveInt] = (224, 224)
     windows_hu: tuple[tuple[float, float], ...] = ((0.0, 80.0), (-20.0, 180.0), (-800.0, 2000.0))
     align: bool = True
-    max_slices: int = 56
+    max_slices: int = Field(default=56, ge=1)
+
+    @field_validator("windows_hu")
+    @classmethod
+    def _windows_are_ranges(cls, windows_hu: tuple[tuple[float, float], ...]) -> tuple[tuple[float, float], ...]:
+        if not windows_hu or any(lower >= upper for lower, upper in windows_hu):
+            raise ValueError("there must be a window, and each must have a lower bound below its upper bound")
+        return windows_hu
 
 
 @dataclass(frozen=True)

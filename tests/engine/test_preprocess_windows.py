@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from pydantic import ValidationError
 
 from engine.preprocess.spec import PreprocessSpec
 from engine.preprocess.windows import to_channels
@@ -34,3 +35,19 @@ def test_channels_stay_between_zero_and_one_and_the_input_is_kept(hu) -> None:
 def test_an_empty_window_is_a_programming_error() -> None:
     with pytest.raises(ValueError, match="empty"):
         to_channels(np.zeros((1, 1, 1), np.float32), [(80.0, 80.0)])
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"windows_hu": ()},
+        {"windows_hu": ((80.0, 0.0),)},
+        {"spacing_mm": (0.0, 1.0, 1.0)},
+        {"size_px": (0, 224)},
+        {"max_slices": 0},
+        {"windows": 3},
+    ],
+)
+def test_a_spec_that_no_grid_can_have_is_refused(change) -> None:
+    with pytest.raises(ValidationError):
+        PreprocessSpec(**change)
