@@ -79,14 +79,19 @@ def write_cohort(
     Raises
     ------
     ConfigError
-        If `n` is not positive, or the gantry is tilted, for NIfTI through SimpleITK holds no sheared masks.
+        If `n` is not positive, the gantry is tilted (a NIfTI through SimpleITK holds no sheared masks), or the folder
+        or the table cannot be written.
     DicomError
         If a file cannot be written.
     Cancelled
         If the context asks to stop, between slices.
     """
     _check(n, seed, spec)
-    rows = []
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _unwritable(out, error) from error
+    rows: list[tuple[str | int, ...]] = []
     for index in range(n):
         study = generate(study_seed(seed, index), spec, None, context)
         name = f"study_{index + 1:05d}"
@@ -94,22 +99,48 @@ def write_cohort(
         write_masks(study, out / f"{name}_masks")
         rows.append((name, f"PHANTOM-{study.seed}", study.seed, *(study.labels[key] for key in PAINTED_KEYS)))
         context.progress(index + 1, n, "phantom studies")
-    table = out / "labels.csv"
-    with table.open("w", encoding="utf-8", newline="") as stream:
-        writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(LABEL_COLUMNS)
-        writer.writerows(rows)
+    return _write_table(out / "labels.csv", rows)
+
+
+def _write_table(table: Path, rows: list[tuple[str | int, ...]]) -> Path:
+    try:
+        with table.open("w", encoding="utf-8", newline="") as stream:
+            writer = csv.writer(stream, lineterminator="\n")
+            writer.writerow(LABEL_COLUMNS)
+            writer.writerows(rows)
+    except OSError as error:
+        raise _unwritable(table, error) from error
     return table
 
 
+def _unwritable(path: Path, error: OSError) -> ConfigError:
+    return ConfigError(
+        f"The phantom cohort cannot be written to {path}: {error.strerror}.",
+        hint="Choose a folder that can be written, on a disk with free space.",
+        code="phantom.unwritable",
+        kind="environment",
+    )
+
+
 def write_masks(study: PhantomStudy, folder: Path) -> tuple[Path, ...]:
-    """Write every mask as ``<key>.nii.gz`` (0 and 1, uint8), in the place of the volume."""
+    """Write every mask as ``<key>.nii.gz`` (0 and 1, uint8), in the place of the volume.
+
+    Raises
+    ------
+    ConfigError
+        If a mask cannot be written.
+    """
     geometry = study.volume.require_geometry()
     paths = []
     for key, mask in study.masks.items():
-        folder.mkdir(parents=True, exist_ok=True)
         paths.append(folder / f"{key}.nii.gz")
-        sitk.WriteImage(_image(mask, geometry), str(paths[-1]), useCompression=True)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            sitk.WriteImage(_image(mask, geometry), str(paths[-1]), useCompression=True)
+        except OSError as error:
+            raise _unwritable(folder, error) from error
+        except RuntimeError as error:
+            raise _unwritable(paths[-1], OSError(None, "the NIfTI writer failed")) from error
     return tuple(paths)
 
 

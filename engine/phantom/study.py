@@ -71,7 +71,7 @@ def generate(
     Cancelled
         If the context asks to stop.
     """
-    head = _plan(seed, spec, findings)
+    head = plan_head(seed, spec, findings)
     hu, masks = _acquire(head, spec, context)
     voxels = add_noise(hu, head.noise_hu, stream(seed, "noise"))
     uids = tuple(uid(seed, spec, f"slice{index}") for index in range(spec.n_slices))
@@ -99,7 +99,14 @@ def draw_findings(seed: int, normal_fraction: float) -> tuple[str, ...]:
     return () if normal else tuple(key for key, positive in drawn.items() if positive)
 
 
-def _plan(seed: int, spec: PhantomSpec, findings: Collection[str] | None) -> Head:
+def plan_head(seed: int, spec: PhantomSpec, findings: Collection[str] | None) -> Head:
+    """Draw the head of a study and everything that will be painted into it, without making a voxel.
+
+    Raises
+    ------
+    ConfigError
+        If a finding has no painter, or the seed is negative.
+    """
     if seed < 0:
         raise _config_error(f"the seed {seed} is negative")
     unknown = sorted(set(findings or ()) - set(PAINTED_KEYS))

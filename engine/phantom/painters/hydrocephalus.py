@@ -28,4 +28,4 @@ def _plan(head: Head, rng: np.random.Generator) -> None:
     head.add(KEY, paint, order=5, solid=False)
 
 
-PAINTER = Painter(KEY, 0.15, _plan)
+PAINTER = Painter(KEY, 0.15, _plan, hu=(2, 16), replaces_hu=(12, 32))

@@ -30,4 +30,4 @@ def _plan(head: Head, rng: np.random.Generator) -> None:
     head.add(KEY, paint, order=30)
 
 
-PAINTER = Painter(KEY, 0.17, _plan)
+PAINTER = Painter(KEY, 0.17, _plan, hu=(46, 78), replaces_hu=(2, 22))

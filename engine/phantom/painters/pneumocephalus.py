@@ -35,4 +35,4 @@ def _plan(head: Head, rng: np.random.Generator) -> None:
     head.add(KEY, paint, order=60)
 
 
-PAINTER = Painter(KEY, 0.17, _plan)
+PAINTER = Painter(KEY, 0.17, _plan, hu=(-1024, -450), replaces_hu=(15, 60))

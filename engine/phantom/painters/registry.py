@@ -28,6 +28,9 @@ class Painter:
         The share of drawn studies in which it is painted for its own sake.
     plan
         Draws the lesion: changes the head and adds its paint. The stream it gets is its own.
+    hu, replaces_hu
+        What its mask holds, and what the same place holds without it: the range of the median Hounsfield units over
+        all seeds. The contract test of the painters measures both.
     implied
         Returns the paint of the mask where the finished head has the finding anyway, else None.
     planned
@@ -37,6 +40,8 @@ class Painter:
     key: str
     prevalence: float
     plan: Callable[[Head, np.random.Generator], None]
+    hu: tuple[float, float]
+    replaces_hu: tuple[float, float]
     implied: Callable[[Head], Paint | None] | None = None
     planned: int = 0
 

@@ -51,4 +51,4 @@ def _convexity(head: Head, rng: np.random.Generator, hu: float) -> Paint:
     return paint
 
 
-PAINTER = Painter(KEY, 0.18, _plan)
+PAINTER = Painter(KEY, 0.18, _plan, hu=(42, 72), replaces_hu=(8, 36))
