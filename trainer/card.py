@@ -71,9 +71,10 @@ def retrain_card(notice: str, comparison: Comparison) -> str:
 
 **{notice}.** Research use only. Not a medical device; not for diagnosis.
 
-A child of `{comparison.parent_name}` (manifest digest `{comparison.parent_digest}`), fine-tuned on {own.n_train}
-reviewed studies with replay of the parent's reference cohort. {own.n_statements} statements of readers counted; findings
-that nobody reviewed, unsure answers ({own.n_unsure}) and contradictions ({own.n_conflicting}) were masked.
+A child of `{comparison.parent_name}` (manifest digest `{comparison.parent_digest}`), fine-tuned on
+{own.n_train} reviewed studies with replay of the parent's reference cohort. {own.n_statements} statements of readers
+counted; findings that nobody reviewed, unsure answers ({own.n_unsure}) and contradictions
+({own.n_conflicting}) were masked.
 {own.n_heldout} reviewed studies were set apart by patient and never trained on; {len(own.skipped)} could not be used.
 
 ## Measured

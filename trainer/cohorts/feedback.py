@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from engine.dicom.scan import scan
 from numpy.typing import NDArray
 
 from engine.dicom.read import read_series
+from engine.dicom.scan import scan
 from engine.dicom.series import Series, require_analysable
 from engine.errors import DicomError, HeadCTError, TrainingError
 from engine.geometry import Volume
@@ -79,7 +79,10 @@ def read_feedback(store: str, keys: Sequence[str], readers: Sequence[str] | None
         )
     with Store.open(store) as opened:
         statements = opened.corrections()
-        rows = {row.series_uid: row for row in opened.list_series()}
+        # A series that was taken off the list keeps what was said about it.
+        uids = sorted({item.series_uid for item in statements})
+        found = [opened.get_series(uid, include_removed=True) for uid in uids]
+    rows = {row.series_uid: row for row in found if row is not None}
     wanted = [item for item in statements if readers is None or item.reader in readers]
     feedback = gather(wanted, rows, keys)
     if not feedback.series:
