@@ -15,7 +15,7 @@ from engine.geometry import Volume, VolumeGeometry
 
 NOTICE = "Trained on synthetic phantoms, for demonstration only."
 IDENTITY = ModelIdentity("phantom-demo", "3fa9c1d27be04466" * 4, NOTICE)
-HELD_OUT = ("basilar_artery_thrombosis", "arachnoid_cyst")
+HELD_OUT = ("venous_sinus_thrombosis", "arachnoid_cyst")
 
 
 def make_volume(
