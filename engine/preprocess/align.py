@@ -9,6 +9,7 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from engine.geometry import Volume, VolumeGeometry
+from engine.preprocess.extent import corners_lps
 from engine.preprocess.head import Coarse, Head, find_head, vertex_height
 from engine.preprocess.reduce import reduce_volume
 from engine.preprocess.resample import resample
@@ -75,20 +76,6 @@ def unaligned(geometry: VolumeGeometry, reasons: tuple[str, ...], score: float =
     centre = geometry.kji_to_lps((np.array(geometry.shape, dtype=np.float64) - 1) / 2)
     matrix = _rigid(np.eye(3), centre)
     return Alignment(matrix, _report(matrix, score, False, "patient axes", reasons))
-
-
-def corners_lps(geometry: VolumeGeometry) -> FloatArray:
-    """The corners of the first and last slice in LPS millimetres, shape (8, 3)."""
-    return geometry.kji_to_lps(
-        np.array(
-            [
-                (k, j, i)
-                for k in (0.0, geometry.n_slices - 1.0)
-                for j in (0.0, geometry.rows - 1.0)
-                for i in (0.0, geometry.columns - 1.0)
-            ]
-        )
-    )
 
 
 def _base_axes(geometry: VolumeGeometry) -> tuple[FloatArray, PitchSource]:

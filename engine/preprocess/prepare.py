@@ -6,7 +6,8 @@ import numpy as np
 
 from engine.errors import GeometryError, InferenceError
 from engine.geometry import Volume, VolumeGeometry
-from engine.preprocess.align import Alignment, align, corners_lps, unaligned
+from engine.preprocess.align import Alignment, align, unaligned
+from engine.preprocess.extent import corners_lps, require_bounded
 from engine.preprocess.provenance import acquired_weights
 from engine.preprocess.reduce import reduce_volume
 from engine.preprocess.resample import holds_data, plane_points, resample
@@ -45,7 +46,7 @@ def prepare(volume: Volume, spec: PreprocessSpec, context: Context = NULL_CONTEX
     Raises
     ------
     GeometryError
-        If the images have no place in space, or no prepared slice would hold acquired data.
+        If the images have no place in space, reach further than a body, or would fill no prepared slice.
     InferenceError
         If the values are not Hounsfield units.
     Cancelled
@@ -53,6 +54,7 @@ def prepare(volume: Volume, spec: PreprocessSpec, context: Context = NULL_CONTEX
     """
     geometry = volume.require_geometry()
     _require_hu(volume)
+    require_bounded(geometry)
     slice_mm, row_mm, _ = spec.spacing_mm
     _step(context, 0, "Averaging fine detail")
     reduced = reduce_volume(volume, slice_mm * _SLAB_SHARE, row_mm)

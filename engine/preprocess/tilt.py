@@ -11,12 +11,16 @@ from dataclasses import replace
 import numpy as np
 
 from engine.geometry import Volume, VolumeGeometry
+from engine.preprocess.extent import require_bounded
 from engine.preprocess.reduce import padding_as_air
 from engine.preprocess.resample import resample
 from engine.preprocess.spec import FloatArray
 
 POSITION_TOLERANCE_MM = 0.05
 """A slice may lie this far from its place on a regular grid before the stack counts as irregular."""
+
+_MOST_SLICES = 4
+"""Times the acquired slices: where slices bunch, their median spacing would need endless ones."""
 
 
 def is_regular(geometry: VolumeGeometry) -> bool:
@@ -38,8 +42,7 @@ def regular_geometry(geometry: VolumeGeometry) -> VolumeGeometry:
     along_column = in_plane_mm @ geometry.column_cosine_lps
     along_row = in_plane_mm @ geometry.row_cosine_lps
     corner = along_column.min() * geometry.column_cosine_lps + along_row.min() * geometry.row_cosine_lps
-    spacing_mm = float(np.median(np.diff(positions))) if len(positions) > 1 else 0.0
-    count = 1 + (round(float(positions[-1] - positions[0]) / spacing_mm) if spacing_mm else 0)
+    spacing_mm, count = _even_spacing(positions)
     heights = positions[0] + spacing_mm * np.arange(count)
     return replace(
         geometry,
@@ -61,11 +64,12 @@ def to_regular_grid(volume: Volume) -> Volume:
     Raises
     ------
     GeometryError
-        If this is a 2D stack.
+        If this is a 2D stack, or reaches further than a body.
     """
     geometry = volume.require_geometry()
     if is_regular(geometry):
         return volume
+    require_bounded(geometry)
     regular = regular_geometry(geometry)
     clean = replace(volume, voxels=padding_as_air(volume.voxels, volume.padding_value), padding_value=None)
     voxels = resample(clean, lps_from_regular_kji(regular), regular.shape)
@@ -84,6 +88,15 @@ def lps_from_regular_kji(geometry: VolumeGeometry) -> FloatArray:
     matrix[:3, 2] = geometry.row_cosine_lps * geometry.pixel_spacing_mm[1]
     matrix[:3, 3] = geometry.origins_lps_mm[0]
     return matrix
+
+
+def _even_spacing(positions_mm: FloatArray) -> tuple[float, int]:
+    """Median spacing and the number of slices at it, at most four times as many as were acquired."""
+    if len(positions_mm) == 1:
+        return 0.0, 1
+    reach_mm = float(positions_mm[-1] - positions_mm[0])
+    spacing_mm = max(float(np.median(np.diff(positions_mm))), reach_mm / (_MOST_SLICES * len(positions_mm)))
+    return spacing_mm, 1 + round(reach_mm / spacing_mm)
 
 
 def _extra(shift_mm: FloatArray, spacing_mm: float) -> int:

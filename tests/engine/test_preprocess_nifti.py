@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -65,6 +66,13 @@ def test_the_regular_grid_holds_all_that_was_acquired(ge_tilt: Path) -> None:
     inside = regular.lps_to_kji(geometry.kji_to_lps(corners))
     assert inside[:, 1:].min() > -0.01
     assert np.all(inside[:, 1:].max(axis=0) < np.array([regular.rows, regular.columns]) - 0.99)
+
+
+def test_bunched_slices_do_not_make_an_endless_grid() -> None:
+    geometry = axial(n_slices=4, size=16)
+    origins = geometry.origins_lps_mm.copy()
+    origins[:, 2] = (0.0, 0.01, 0.02, 100.0)
+    assert regular_geometry(replace(geometry, origins_lps_mm=origins)).n_slices <= 17
 
 
 def test_a_prepared_volume_lies_in_the_patient(ge_tilt: Path, tmp_path: Path) -> None:

@@ -317,6 +317,15 @@ def test_a_stack_without_a_place_is_refused() -> None:
     assert caught.value.code == "geometry.none"
 
 
+def test_positions_that_no_body_has_are_refused_before_a_grid_is_laid() -> None:
+    scan = acquire(axial(n_slices=12, size=32))
+    origins = scan.geometry.origins_lps_mm.copy()
+    origins[-1, 2] = 1e7
+    with pytest.raises(GeometryError) as caught:
+        prepare(replace(scan, geometry=replace(scan.geometry, origins_lps_mm=origins)), SPEC)
+    assert caught.value.code == "preprocess.extent"
+
+
 def test_it_stops_when_asked() -> None:
     token = CancelToken()
 
