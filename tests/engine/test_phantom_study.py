@@ -225,7 +225,7 @@ def test_a_tilted_gantry_shows_the_same_head() -> None:
     geometry = straight.volume.require_geometry()
     head = np.zeros(straight.volume.voxels.shape, dtype=bool)
     head[25:45, 30:98:2, 40:88:2] = True
-    for region, agreement in ((head, 0.9), (straight.masks["lobar_hemorrhage"], 0.6)):
+    for region, agreement in ((head, 0.8), (straight.masks["lobar_hemorrhage"], 0.6)):
         kji = np.argwhere(region).astype(float)
         moved = tilted.volume.require_geometry().lps_to_kji(geometry.kji_to_lps(kji))
         expected, values = (np.clip(part, -100, 200) for part in (_at(straight.volume, kji), _at(tilted.volume, moved)))
