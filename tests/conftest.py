@@ -7,6 +7,10 @@ from pathlib import Path
 import pytest
 
 from engine.findings.catalogue import Catalogue, load_catalogue
+from engine.inference.threads import wait_passively
+
+# Before any test imports torch: the workers of a parallel run share the cores.
+wait_passively()
 
 PROJECT_ROOT = Path(__file__).resolve().parents[1]
 SHARED = PROJECT_ROOT.parent / "shared"

@@ -42,6 +42,7 @@ from engine.inference.messages import (
     WasCancelled,
     WorkerSettings,
 )
+from engine.inference.threads import wait_passively
 from engine.progress import Cancelled, CancelToken
 
 if TYPE_CHECKING:
@@ -62,6 +63,7 @@ def serve(connection: Connection, settings: WorkerSettings) -> None:
     settings
         The catalogue, the device and the number of threads.
     """
+    wait_passively()
     inbox = _Inbox(connection)
     try:
         _Worker(connection, settings, inbox).run()

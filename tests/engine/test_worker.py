@@ -294,6 +294,17 @@ def test_a_closed_pipe_ends_the_worker_in_the_middle_of_a_study(settings: Worker
         window.close()
 
 
+def test_idle_threads_sleep_unless_the_user_says_otherwise() -> None:
+    code = "import os; from engine.inference.threads import wait_passively; wait_passively(); {}"
+    checks = {None: "PASSIVE", "ACTIVE": "ACTIVE"}
+    for setting, expected in checks.items():
+        environment = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
+        environment |= {"OMP_WAIT_POLICY": setting} if setting else {}
+        command = [sys.executable, "-c", code.format("print(os.environ['OMP_WAIT_POLICY'])")]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+        assert done.stdout.strip() == expected
+
+
 def test_errors_cross_the_process_boundary_whole() -> None:
     error = PackageError("message", hint="hint", code="package.changed", kind="environment")
     failed: Failed = pickle.loads(pickle.dumps(Failed(1, error, "report")))
