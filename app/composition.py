@@ -172,6 +172,14 @@ class Application:
         self.models.preferences.reader = name
         self.change_settings(reader=self.models.preferences.reader)
 
+    @property
+    def demo_settled(self) -> bool:
+        """Whether every listed volume was analysed or refused, the one in view is shown, and nothing runs."""
+        rows = self.models.studies.rows
+        waiting = any(row.kind == "volume" and row.state == "analysing" for row in rows)
+        shown = self.models.findings.status.kind in ("analysed", "refused", "failed")
+        return bool(rows) and shown and not waiting and not self.runner.running
+
     # Inside
 
     def change_settings(self, **changes: object) -> None:

@@ -20,6 +20,8 @@ from app.views.main_window import MainWindow
 if TYPE_CHECKING:
     from app.commands.base import Environment
 
+DEMO_PATIENCE_S = 300.0
+
 
 def run_window(environment: Environment, arguments: argparse.Namespace) -> int:
     """Open the window and run until it is closed; the exit code.
@@ -51,18 +53,34 @@ def run_window(environment: Environment, arguments: argparse.Namespace) -> int:
 
 
 def take_shots(environment: Environment, out: Path) -> int:
-    """Write pictures of every screen; the exit code.
+    """Open the demo studies, have them analysed and write pictures of every screen; the exit code.
 
     Raises
     ------
     HeadCTError
-        If no window can be shown.
+        If no window can be shown, the demo cannot be analysed, or a picture cannot be written.
     """
     require_display()
     prefer_x11()
-    from app.views.shots import write_shots
+    from app.views.shots import make_shots, settle
 
-    return write_shots(environment.paths, out)
+    paths = environment.paths
+    loaded = load_settings(paths.settings_file)
+    qt = QApplication(sys.argv[:1])
+    theme.apply_theme(qt, paths.resources)
+    application = Application(paths, loaded.settings, loaded.problems)
+    window = MainWindow(application.models, application, paths.resources)
+    window.show()
+    try:
+        application.start()
+        application.open_demo()
+        settle(DEMO_PATIENCE_S, lambda: application.demo_settled)
+        pictures = make_shots(out, window)
+    finally:
+        window.close()
+        application.close()
+    print("\n".join(str(path) for path in pictures))
+    return 0
 
 
 class FirstPaint(QObject):

@@ -76,7 +76,7 @@ def take_pictures(environment: Environment, out: Path) -> list[Path]:
     else:
         command = arguments
         variables["QT_QPA_PLATFORM"] = "offscreen"
-    finished = subprocess.run(command, env=variables, check=False, stdout=sys.stderr)
+    finished = subprocess.run(command, env=variables, check=False, stdout=subprocess.DEVNULL)
     pictures = sorted(set(out.glob("*.png")) | before)
     if finished.returncode != 0 or not pictures:
         say(f"error [demo.pictures]: no pictures were taken (exit code {finished.returncode}); see above.")
