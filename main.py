@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 def main(argv: Sequence[str]) -> int:
     """Run what the arguments name; the exit code."""
+    from engine.inference.threads import wait_passively
+
+    wait_passively()
     if argv[:2] == ["--worker", "trainer"]:
         return _trainer_worker(argv[2:])
     from app.cli import main as run_command
