@@ -37,21 +37,21 @@ class StudyController:
     def open_demo(self) -> None:
         """Open the demo studies, the real one in view, and analyse them all."""
         folders = sorted(path for path in self._session.paths.demo.iterdir() if path.is_dir())
-        self.open_paths(folders, analyse_all=True)
+        self.open_paths(folders, demo=True)
 
-    def open_paths(self, paths: Sequence[Path], analyse_all: bool = False) -> None:
-        """Scan, list, and show the series that fits the classifier best; analyse it, or all that can be."""
+    def open_paths(self, paths: Sequence[Path], demo: bool = False) -> None:
+        """Scan, list, and show the series that fits the classifier best; of the demo the first, and analyse all."""
         names = ", ".join(path.name or str(path) for path in paths)
         self._session.run(
             lambda context: open_paths(paths, context),
             lane="io",
             title=f"Opening {names}",
-            done=lambda report: self._scanned(report, paths, analyse_all),
+            done=lambda report: self._scanned(report, paths, demo),
         )
 
-    def _scanned(self, report: ScanReport, paths: Sequence[Path], analyse_all: bool) -> None:
+    def _scanned(self, report: ScanReport, paths: Sequence[Path], demo: bool) -> None:
         session = self._session
-        if report.skipped:
+        if report.skipped and not demo:  # The demo's own truth files are no news to anybody.
             session.models.notices.post(_skipped_notice(report))
         if not report.series:
             return
@@ -63,9 +63,9 @@ class StudyController:
 
         def listed(rows: tuple[SeriesRow, ...]) -> None:
             self.show_rows(rows)
-            best = first_below(report, paths[0]) if analyse_all else choose_series(report, paths[0])
+            best = first_below(report, paths[0]) if demo else choose_series(report, paths[0])
             self.select_series(best.instance_uid)
-            if analyse_all:
+            if demo:
                 self._analyse_rest(report, best)
 
         session.with_store(register, "Listing the series", listed)

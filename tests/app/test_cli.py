@@ -1,0 +1,211 @@
+"""The command line: commands by name, usage, and an exit code and message for every sort of failure."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from app.cli import main
+from app.commands.base import Environment, Programs, discover
+from engine.progress import Context
+
+Run = Callable[..., int]
+
+
+@pytest.fixture
+def opened() -> list[argparse.Namespace]:
+    return []
+
+
+@pytest.fixture
+def run(tmp_path: Path, opened: list[argparse.Namespace]) -> Run:
+    """Run the program with a home of its own; programs above the command line only note what they are asked."""
+
+    def window(environment: Environment, arguments: argparse.Namespace) -> int:
+        opened.append(arguments)
+        return 0
+
+    def shots(environment: Environment, out: Path) -> int:
+        return 0
+
+    def train(config: Path, out: Path, context: Context) -> str:
+        raise KeyboardInterrupt
+
+    def retrain(store: str, base: Path, out: Path, reference: Path, context: Context) -> str:
+        raise ZeroDivisionError("the name of a patient")
+
+    def run(*arguments: object) -> int:
+        words = ["--home", str(tmp_path / "home"), *map(str, arguments)]
+        return main(words, Programs(window, shots, train, retrain))
+
+    return run
+
+
+def test_all_commands_are_there_in_order() -> None:
+    assert list(discover()) == [
+        "demo",
+        "infer",
+        "inspect",
+        "convert",
+        "phantom",
+        "train",
+        "retrain",
+        "export",
+        "models",
+        "shots",
+    ]
+
+
+@pytest.mark.parametrize("command", discover())
+def test_every_command_has_help(run: Run, command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(command, "--help") == 0
+    assert command in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["infer"],
+        ["infer", "x"],
+        ["infer", "x", "--out", "y", "--device", "tpu"],
+        ["convert", "x", "--out", "y.nii.gz", "--stage", "raw"],
+        ["phantom", "x", "--studies", "0", "--seed", "1"],
+        ["phantom", "x", "--studies", "1", "--seed", "-1"],
+        ["export", "--store", "x", "--format", "xml", "--out", "y"],
+        ["models"],
+        ["--unknown"],
+        ["no-such-command-or-path"],
+    ],
+)
+def test_wrong_usage_is_2_and_says_so(run: Run, arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(*arguments) == 2
+    assert "usage:" in capsys.readouterr().err
+
+
+def test_without_a_command_the_window_opens(run: Run, opened: list[argparse.Namespace], tmp_path: Path) -> None:
+    assert run() == 0
+    assert run(tmp_path) == 0
+    assert run("--quit-after-start") == 0
+    assert [item.paths for item in opened] == [[], [tmp_path], []]
+    assert opened[2].quit_after_start
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["infer", "/nowhere/at/all", "--out", "r.json"],
+        ["inspect", "/nowhere/at/all"],
+        ["convert", "/nowhere/at/all", "--stage", "volume", "--out", "v.nii.gz"],
+        ["train", "/nowhere/at/all", "--out", "o"],
+        ["retrain", "--store", "/nowhere/at/all", "--base", "m", "--out", "o"],
+        ["export", "--store", "/nowhere/at/all", "--format", "csv", "--out", "o"],
+        ["models", "install", "/nowhere/at/all"],
+        ["models", "show", "/nowhere/at/all"],
+        ["models", "activate", "nobody"],
+        ["models", "rollback"],
+    ],
+)
+def test_what_is_not_there_is_bad_input(run: Run, arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(*arguments) == 3
+    message = capsys.readouterr().err
+    assert message.startswith("error [")
+    assert len(message.strip().splitlines()) == 2, "what happened, and what to do"
+
+
+def test_inspect_describes_the_real_series_without_patient_data(
+    run: Run, ge_tilt: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("inspect", ge_tilt, "--json") == 0
+    document = json.loads(capsys.readouterr().out)
+    (series,) = document["series"]
+    assert series["analysable"]
+    assert series["geometry"]["acquired_slices"] == 28
+    assert series["geometry"]["tilt_deg"] == pytest.approx(18.5, abs=0.01)
+    assert not {"patient_name", "patient_id", "birth_date"} & set(series)
+    assert run("inspect", ge_tilt) == 0
+    assert "analysable" in capsys.readouterr().out
+
+
+def test_a_folder_without_images_is_bad_input(run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "note.txt").write_text("no image")
+    assert run("inspect", tmp_path / "note.txt") == 3
+    assert "note.txt" in capsys.readouterr().err
+
+
+def test_a_study_out_of_scope_is_4_with_its_reason(
+    run: Run, shared_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "prepared.nii.gz"
+    assert run("convert", shared_data / "head_small_not_hu", "--stage", "prepared", "--out", out) == 4
+    assert "Hounsfield" in capsys.readouterr().err
+    assert not out.exists()
+
+
+def test_a_series_is_chosen_by_name_or_the_choice_is_said(
+    run: Run, shared_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    philips, out = shared_data / "head_phantom_philips", tmp_path / "v.nii.gz"
+    assert run("convert", philips, "--stage", "volume", "--out", out) == 0
+    said = capsys.readouterr().err
+    assert "58 slices" in said
+    assert "--series" in said
+    assert run("convert", philips, "--stage", "volume", "--out", out, "--series", "1.2.3") == 3
+    assert "1.2.3" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("place", ["file/below/a/file.nii.gz", "folder.nii.gz"])
+def test_an_output_that_cannot_be_written_is_5_before_any_work(
+    run: Run, ge_tilt: Path, tmp_path: Path, place: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("in the way")
+    (tmp_path / "folder.nii.gz").mkdir()
+    assert run("convert", ge_tilt, "--stage", "volume", "--out", tmp_path / place) == 5
+    assert "cannot be written" in capsys.readouterr().err
+
+
+def test_a_home_that_cannot_be_written_is_5(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "file").write_text("in the way")
+    programs = Programs(*[lambda *_: 0] * 4)  # type: ignore[arg-type]
+    assert main(["--home", str(tmp_path / "file"), "models", "list"], programs) == 5
+    assert "--home" in capsys.readouterr().err
+
+
+def test_a_phantom_cohort_is_written(run: Run, tmp_path: Path) -> None:
+    out = tmp_path / "phantoms"
+    assert run("phantom", out, "--studies", 1, "--seed", 5, "--matrix", 64, "--slices", 4) == 0
+    assert len(list(out.glob("study_00001/*.dcm"))) == 4
+    assert (out / "labels.csv").exists()
+    assert run("phantom", out / "b", "--studies", 1, "--seed", 5, "--matrix", 4) == 3
+
+
+def test_an_interrupted_run_is_130(run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = tmp_path / "config.toml"
+    config.write_text("")
+    assert run("train", config, "--out", tmp_path / "out") == 130
+    assert "interrupted" in capsys.readouterr().err
+
+
+def test_export_of_an_empty_store_is_a_header(run: Run, tmp_path: Path) -> None:
+    from engine.store.repository import Store
+
+    Store.open(tmp_path / "store.sqlite").close()
+    assert run("export", "--store", tmp_path / "store.sqlite", "--format", "csv", "--out", tmp_path / "out") == 0
+    assert (tmp_path / "out" / "corrections.csv").read_text(encoding="utf-8").count("\n") == 1
+
+
+def test_a_bug_is_reported_without_what_the_error_says(
+    tmp_path: Path, ge_tilt: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def broken(*_: object) -> int:
+        raise ZeroDivisionError("the name of a patient")
+
+    programs = Programs(broken, broken, broken, broken)  # type: ignore[arg-type]
+    assert main(["--home", str(tmp_path), "shots", "--out", str(tmp_path)], programs) == 70
+    report = capsys.readouterr().err
+    assert "ZeroDivisionError" in report
+    assert "test_cli.py" in report
+    assert "the name of a patient" not in report.replace('raise ZeroDivisionError("the name of a patient")', "")
