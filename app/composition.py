@@ -186,7 +186,9 @@ class Application:
         """Change settings and save them."""
         settings = self.session.settings.model_copy(update=changes)
         self.session.settings = settings
-        self.session.run(_saving(self.paths.settings_file, settings), lane="store", title="Saving the settings")
+        self.session.run(
+            _saving(self.paths.settings_file, settings), lane="store", title="Saving the settings", cancellable=False
+        )
 
     def _show_job(self, status: JobStatus) -> None:
         self.models.jobs.update(
