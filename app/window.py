@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from app.commands.base import Environment
 
 DEMO_PATIENCE_S = 300.0
+SWITCH_INTERVAL_S = 0.001
 
 
 def run_window(environment: Environment, arguments: argparse.Namespace) -> int:
@@ -33,6 +34,8 @@ def run_window(environment: Environment, arguments: argparse.Namespace) -> int:
     """
     require_display()
     prefer_x11()
+    # Other threads hand the interpreter back to the GUI thread five times sooner than by default.
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
     paths = environment.paths
     loaded = load_settings(paths.settings_file)
     qt = QApplication(sys.argv[:1])

@@ -141,7 +141,9 @@ def session(home: Path) -> int:
     from app.viewmodels.actions import RetrainOptions
     from app.views import theme
     from app.views.main_window import MainWindow
+    from app.window import SWITCH_INTERVAL_S
 
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
     paths = AppPaths.at(home).create()
     qt = QApplication([])
     theme.apply_theme(qt, paths.resources)

@@ -104,7 +104,7 @@ def discover() -> dict[str, Command]:
     for module in sorted((importlib.import_module(f"app.commands.{name}") for name in names), key=lambda m: m.ORDER):
         if module.NAME in commands:
             raise ValueError(f"two files claim the command {module.NAME}")
-        commands[module.NAME] = module  # type: ignore[assignment]
+        commands[module.NAME] = module
     return commands
 
 

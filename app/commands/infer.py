@@ -65,7 +65,7 @@ def model_path(environment: Environment, name: str | None) -> Path:
     return package_path(open_library(environment.paths), name)
 
 
-def load_input(path: Path, series_uid: str | None, *, analysable: bool = False):
+def load_input(path: Path, series_uid: str | None, *, analysable: bool = False) -> LoadedSeries:
     """Scan, choose a series, say which, refuse it or read it."""
     from app.operations.load_series import load_series
     from app.operations.open_paths import choose_series, open_paths

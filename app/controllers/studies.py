@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,7 +11,7 @@ from app.controllers.rows import feedback_views, series_info, study_row
 from app.controllers.session import OpenSeries, Session
 from app.operations.load_series import LoadedSeries, load_series
 from app.operations.open_paths import choose_series, open_paths, refusal_reasons, register_series
-from app.viewmodels.notices import Notice
+from app.viewmodels.notices import Notice, Severity
 from app.viewmodels.status import AnalysisStatus
 from engine.analysis import Analysis
 from engine.dicom.series import Series
@@ -145,7 +145,7 @@ class StudyController:
 
         session.with_store(recall, "Recalling the analysis", self._recalled, self._recall_failed(series))
 
-    def _recall_failed(self, series: Series):
+    def _recall_failed(self, series: Series) -> Callable[[BaseException], None]:
         def failed(error: BaseException) -> None:
             self._session.notify(error, "The store could not be read")
             self._recalled((series.instance_uid, None, {}))
@@ -198,6 +198,6 @@ def find_series(session: Session, series_uid: str, context: Context) -> Series:
 
 def _skipped_notice(report: ScanReport) -> Notice:
     details = "\n".join(f"{item.path}: {item.reason}" for item in report.skipped)
-    severity = "info" if report.series else "warning"
+    severity: Severity = "info" if report.series else "warning"
     hint = "" if report.series else "Choose a folder, file or ZIP of DICOM CT images, or a NIfTI file."
     return Notice(severity, "Some files were set aside", report.closing_text(), hint, details)
