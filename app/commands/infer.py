@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from app.commands.base import Environment, require_existing, say
 
 if TYPE_CHECKING:
+    from app.operations.load_series import LoadedSeries
     from engine.analysis import Analysis
 
 NAME = "infer"
