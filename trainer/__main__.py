@@ -1,4 +1,4 @@
-"""The trainer as a program: a request file for the window, ``train`` and ``retrain`` for a person.
+"""The trainer as a program: a request file for the window, two functions for the command line.
 
 ``python -m trainer REQUEST.json`` speaks `trainer.protocol` on stdout and hears ``stop`` on stdin. Exit codes:
 0 finished or cancelled, 1 a bug, 2 usage, 3 bad input, 4 out of scope, 5 environment.
@@ -6,9 +6,7 @@
 
 from __future__ import annotations
 
-import argparse
 import os
-import signal
 import sys
 import threading
 import time
@@ -18,6 +16,7 @@ from pathlib import Path
 from typing import TextIO
 
 from engine.errors import ErrorKind, HeadCTError
+from engine.inference.threads import wait_passively
 from engine.progress import NULL_CONTEXT, CancelToken, Context
 from engine.progress import Cancelled as RunCancelled
 from trainer.config import RetrainConfig, TrainConfig
@@ -40,7 +39,6 @@ EXIT_CODES: Mapping[ErrorKind, int] = {"input": 3, "scope": 4, "environment": 5}
 PROGRESS_INTERVAL_S = 0.1
 CHECKPOINT_NAME = "checkpoint.safetensors"
 NICENESS = 10
-DEFAULT_REFERENCE = Path(__file__).resolve().parents[1] / "resources" / "demo" / "reference_cohort.safetensors"
 
 
 class EventStream:
@@ -83,6 +81,7 @@ class WorkerContext:
 
 def worker_main(request_file: str | Path) -> int:
     """Do what a request file asks; return the exit code. Takes stdout for events and stdin for the stop line."""
+    wait_passively()
     token = CancelToken()
     emit = EventStream(_claim_stdout(), token)
     threading.Thread(target=_watch_stdin, args=(token,), daemon=True, name="stop-watch").start()
@@ -125,6 +124,7 @@ def train_command(config_path: Path, out: Path, context: Context = NULL_CONTEXT)
     Cancelled
         If the context was cancelled; a second call with the same arguments goes on from there.
     """
+    wait_passively()
     from trainer.training import run_training
 
     return run_training(TrainConfig.from_toml(config_path), out, _epochs_as_progress(context), context)
@@ -149,6 +149,7 @@ def retrain_command(
     Cancelled
         If the context was cancelled.
     """
+    wait_passively()
     from trainer.retrain import run_retraining
 
     request = RetrainRequest(
@@ -210,78 +211,14 @@ def _report_bug(error: Exception) -> Failed:
     )
 
 
-class ConsoleContext(CancelToken):
-    """Progress as lines on stderr, at most one a second but every last one; Ctrl-C asks the run to stop."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._last_s = -1.0
-
-    def progress(self, done: int, total: int, text: str) -> None:
-        """Print one line."""
-        now_s = time.monotonic()
-        if done == total or now_s - self._last_s >= 1.0:
-            self._last_s = now_s
-            print(f"[{done}/{total}] {text}" if total else text, file=sys.stderr, flush=True)
-
-
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run ``train``, ``retrain`` or a request file; the exit code.
-
-    Raises
-    ------
-    HeadCTError
-        From ``train`` and ``retrain``, for the caller to report.
-    """
+    """Run the request file that is named; the exit code."""
     arguments = sys.argv[1:] if argv is None else list(argv)
-    if len(arguments) == 1 and arguments[0] not in ("train", "retrain") and not arguments[0].startswith("-"):
-        return worker_main(arguments[0])
-    parsed = _parser().parse_args(arguments)
-    context = ConsoleContext()
-    previous = signal.signal(signal.SIGINT, lambda *_: context.cancel())
-    try:
-        finished = _run_command(parsed, context)
-    except RunCancelled:
-        print("Stopped. The same command goes on from here.", file=sys.stderr)
-        return 130
-    finally:
-        signal.signal(signal.SIGINT, previous)
-    print(finished.text)
-    print(f"Package: {finished.package_path}")
-    if finished.comparison_path:
-        print(f"Comparison: {finished.comparison_path}")
-    return 0
-
-
-def _run_command(parsed: argparse.Namespace, context: Context) -> Finished:
-    if parsed.command == "train":
-        return train_command(parsed.config, parsed.out, context)
-    return retrain_command(parsed.store, parsed.base, parsed.out, parsed.reference, context, seed=parsed.seed)
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="trainer", description="Train or retrain a model; or name a request file.")
-    commands = parser.add_subparsers(dest="command", required=True)
-    train = commands.add_parser("train", help="train from scratch")
-    train.add_argument("config", type=Path, metavar="CONFIG.toml")
-    train.add_argument("--out", type=Path, required=True, metavar="DIR")
-    retrain = commands.add_parser("retrain", help="fine-tune from the feedback of a store")
-    retrain.add_argument("--store", required=True, metavar="FILE")
-    retrain.add_argument("--base", type=Path, required=True, metavar="PACKAGE")
-    retrain.add_argument("--out", type=Path, required=True, metavar="DIR")
-    retrain.add_argument("--reference", type=Path, default=DEFAULT_REFERENCE, metavar="FILE.safetensors")
-    retrain.add_argument("--seed", type=int, default=1)
-    return parser
-
-
-def _program() -> int:
-    """Run as a program of its own, which reports its errors itself."""
-    try:
-        return main()
-    except HeadCTError as error:
-        print(f"{error.message}\n{error.hint}", file=sys.stderr)
-        return EXIT_CODES[error.kind]
+    if len(arguments) != 1 or arguments[0].startswith("-"):
+        print("usage: python -m trainer REQUEST.json", file=sys.stderr)
+        return 2
+    return worker_main(arguments[0])
 
 
 if __name__ == "__main__":
-    sys.exit(_program())
+    sys.exit(main())

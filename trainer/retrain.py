@@ -99,7 +99,7 @@ def run_retraining(request: RetrainRequest, emit: Callable[[Event], None], conte
         package_digest=manifest.digest,
         comparison_path=str(out / COMPARISON_FILE),
         mean_auc=comparison.heldout.candidate_mean_auc,
-        text=comparison.verdict,
+        text=f"{comparison.verdict} Candidate: {package_folder}",
     )
 
 

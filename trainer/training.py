@@ -87,7 +87,7 @@ def run_training(
         package_digest=manifest.digest,
         comparison_path=None,
         mean_auc=evaluation.mean_auc,
-        text=_summary(config, evaluation),
+        text=f"{_summary(config, evaluation)} Package: {package_folder}",
     )
 
 

@@ -94,7 +94,8 @@ def test_the_comparison_says_what_was_measured(tiny_run: TinyRun, tmp_path: Path
     comparison = read_comparison(Path(finished.comparison_path))
     parent = load_package(tiny_run.package)
     assert (comparison.parent_digest, comparison.candidate_digest) == (parent.digest, finished.package_digest)
-    assert comparison.verdict == finished.text
+    assert finished.text.startswith(comparison.verdict)
+    assert finished.package_path in finished.text
     assert "6 held-out synthetic phantoms" in comparison.verdict
     for key, score in parent.metrics["heldout"]["findings"].items():
         measured = comparison.heldout.findings[key]

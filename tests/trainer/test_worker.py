@@ -202,7 +202,7 @@ def test_a_bug_ends_as_failed_and_quotes_no_value(tmp_path: Path) -> None:
 
 def test_usage() -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "trainer", "train"], cwd=PROJECT, capture_output=True, text=True, check=False, timeout=60
+        [sys.executable, "-m", "trainer"], cwd=PROJECT, capture_output=True, text=True, check=False, timeout=60
     )
     assert done.returncode == 2
     assert "usage" in done.stderr

@@ -24,7 +24,9 @@ from engine.store.repository import Store
 from trainer.datasets import UNKNOWN
 from trainer.features import CancelOnly
 
-SPLIT_SALT = "own-studies-1"
+# Any text would do, but it must never change: the split is drawn once. With this one both demo studies may be trained
+# on, so that retraining can be tried out with nothing else at hand.
+SPLIT_SALT = "own-studies-2"
 
 
 @dataclass(frozen=True, eq=False)
