@@ -60,8 +60,8 @@ def read_found(source: FileSource, reader: ByteReader) -> list[Found]:
         return [_found(header, source, 0, None, None, aside)]
     layout = read_layout(header, reader)
     header.inflated = None  # a scan keeps headers, never pixels
-    if sop_class in tags.ENHANCED_CT_IMAGES or (layout.n_frames > 1 and _has_groups(header)):
-        places = _enhanced_places(header, reader, layout)
+    if sop_class in tags.ENHANCED_CT_IMAGES or (layout.n_frames > 1 and header.has_frame_groups):
+        places = frame_places(read_header(reader, tags.FUNCTIONAL_GROUPS, longest_value=None).dataset, layout.n_frames)
         return [_found(header, source, frame, layout, place, None) for frame, place in enumerate(places)]
     return [_found(header, source, frame, layout, None, None) for frame in range(layout.n_frames)]
 
@@ -75,17 +75,6 @@ def _note_sop_class(header: Header, sop_class: str) -> None:
                 "The file meta information names another SOP class than the data set; the data set is believed.",
             )
         )
-
-
-def _has_groups(header: Header) -> bool:
-    return tags.PER_FRAME_FUNCTIONAL_GROUPS in header.values
-
-
-def _enhanced_places(header: Header, reader: ByteReader, layout: PixelLayout) -> tuple[FramePlace, ...]:
-    if layout.inflated:
-        # The offset counts in the inflated data set; pydicom inflates the file by itself.
-        return frame_places(reader.read_at(0, reader.size), layout.n_frames)
-    return frame_places(reader.read_at(0, layout.offset), layout.n_frames)
 
 
 def _found(

@@ -2,23 +2,12 @@
 
 from __future__ import annotations
 
-import io
-import struct
-import warnings
 from dataclasses import dataclass
 from typing import Any
 
-from pydicom import dcmread
 from pydicom.dataset import Dataset
-from pydicom.errors import BytesLengthException, InvalidDicomError
 
-from engine.dicom.header import HeaderError
-
-# What pydicom raises on damaged sequences: values are converted only when they are asked for.
-_PYDICOM_ERRORS = (
-    *(InvalidDicomError, BytesLengthException, EOFError, ValueError, TypeError, AttributeError, LookupError),
-    *(NotImplementedError, OverflowError, RecursionError, struct.error),
-)
+from engine.dicom.header import PYDICOM_ERRORS, HeaderError, quiet
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,13 +23,13 @@ class FramePlace:
     frame_type: tuple[str, ...]
 
 
-def frame_places(data: bytes, n_frames: int) -> tuple[FramePlace, ...]:
+def frame_places(dataset: Dataset, n_frames: int) -> tuple[FramePlace, ...]:
     """Read the functional groups of an enhanced object.
 
     Parameters
     ----------
-    data
-        The file up to its PixelData.
+    dataset
+        With its functional groups.
     n_frames
         NumberOfFrames, already checked against the pixels.
 
@@ -49,10 +38,8 @@ def frame_places(data: bytes, n_frames: int) -> tuple[FramePlace, ...]:
     HeaderError
         If there is not one per-frame group for every frame, or the groups are damaged.
     """
-    dataset = _parse(data)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with quiet():
             shared = next(iter(dataset.get("SharedFunctionalGroupsSequence") or [Dataset()]))
             per_frame = list(dataset.get("PerFrameFunctionalGroupsSequence") or [])
             if len(per_frame) != n_frames:
@@ -61,17 +48,8 @@ def frame_places(data: bytes, n_frames: int) -> tuple[FramePlace, ...]:
                     f"The object has {n_frames} frames, but {len(per_frame)} groups that place them.",
                 )
             return tuple(_place(shared, own) for own in per_frame)
-    except _PYDICOM_ERRORS as error:
+    except PYDICOM_ERRORS as error:
         raise HeaderError("dicom.frames.groups", "The functional groups of the frames are damaged.") from error
-
-
-def _parse(data: bytes) -> Dataset:
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            return dcmread(io.BytesIO(data), force=True, stop_before_pixels=True)
-    except _PYDICOM_ERRORS as error:
-        raise HeaderError("dicom.header.damaged", "The header of the multi-frame object is damaged.") from error
 
 
 def _place(shared: Dataset, own: Dataset) -> FramePlace:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import re
 import struct
-import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -18,7 +17,7 @@ from pydicom.pixels.utils import pixel_array as decode_pixels
 from pydicom.uid import UID
 
 from engine.dicom import tags
-from engine.dicom.header import UNDEFINED, Header, HeaderError
+from engine.dicom.header import UNDEFINED, Header, HeaderError, quiet
 from engine.dicom.series import FileSource, PixelLayout, Reason
 from engine.dicom.source import ByteReader
 from engine.errors import DicomError
@@ -27,6 +26,7 @@ GREY = ("MONOCHROME2", "MONOCHROME1")
 LARGEST_FRAME_BYTES = 1 << 30
 RLE_GREATEST_EXPANSION = 64
 PEEK = 4096
+EIGHT_BIT_PLUGINS = frozenset({"gdcm", "pillow"})  # of JPEG Extended
 
 _SOP_KINDS = (
     (tags.STRUCTURED_REPORT_PREFIX, "a structured report (such as a dose report)"),
@@ -251,6 +251,7 @@ def _check_codestream(header: Header, layout: PixelLayout, data: bytes, size: in
             "dicom.pixels.codestream",
             f"The compressed image has {rows} × {columns} pixels, the header says {layout.rows} × {layout.columns}.",
         )
+    _check_extended(layout, precision)
     if precision > layout.bits_allocated:
         raise HeaderError(
             "dicom.bits.codestream",
@@ -262,6 +263,20 @@ def _check_codestream(header: Header, layout: PixelLayout, data: bytes, size: in
                 "dicom.bits.codestream",
                 f"The compressed image has {precision} bits per pixel, BitsStored says {layout.bits_stored}.",
             )
+        )
+
+
+def _check_extended(layout: PixelLayout, precision: int) -> None:
+    """Refuse 12-bit JPEG Extended where the only plugins are those that say they take it, and decode 8 bits alone."""
+    eight = precision == layout.bits_stored == 8
+    if layout.transfer_syntax != tags.JPEG_EXTENDED or eight:
+        return
+    plugins = get_decoder(UID(layout.transfer_syntax)).available_plugins
+    if EIGHT_BIT_PLUGINS.issuperset(plugins):
+        raise HeaderError(
+            "dicom.decoder.precision",
+            f"JPEG Extended with {precision} bits per pixel cannot be decoded: {' and '.join(plugins)} take 8 "
+            "bits only. Ask for the image uncompressed or losslessly compressed.",
         )
 
 
@@ -341,8 +356,7 @@ def decode_frames(
     DicomError
         If no plugin can decode a frame.
     """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with quiet():
         dataset = dcmread(io.BytesIO(data), force=True)
     for frame in frames:
         yield _decode(dataset, source, layout, frame)
@@ -350,8 +364,7 @@ def decode_frames(
 
 def _decode(dataset: Dataset, source: FileSource, layout: PixelLayout, frame: int) -> NDArray[np.generic]:
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with quiet():
             decoded = np.asarray(decode_pixels(dataset, index=frame, raw=True))
     # Decoder plugins are native code behind many layers; each has its own exceptions, RuntimeError and bare
     # Exception among them. Whatever they raise means the same here: this frame cannot be decoded.

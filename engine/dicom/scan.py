@@ -12,7 +12,6 @@ from typing import Any
 
 from engine.dicom import tags
 from engine.dicom.archive import Opener, is_zip, members
-from engine.dicom.charset import decoded
 from engine.dicom.found import Found, read_found
 from engine.dicom.header import Header, HeaderError
 from engine.dicom.hounsfield import judge_units
@@ -256,10 +255,10 @@ def _judge(part: Group, uid: str, notes: list[Reason]) -> Series:
         study=_study(header, part.slices[0].instance.source.folder),
         instance_uid=uid,
         number=header.integer(tags.SERIES_NUMBER),
-        description=decoded(header, tags.SERIES_DESCRIPTION) or decoded(header, tags.IMAGE_COMMENTS),
+        description=header.name(tags.SERIES_DESCRIPTION) or header.name(tags.IMAGE_COMMENTS),
         modality=header.text(tags.MODALITY)[:16],
-        manufacturer=decoded(header, tags.MANUFACTURER),
-        convolution_kernel=decoded(header, tags.CONVOLUTION_KERNEL),
+        manufacturer=header.name(tags.MANUFACTURER),
+        convolution_kernel=header.name(tags.CONVOLUTION_KERNEL),
         instances=tuple(one.instance for one in part.slices),
         kind=kind,
         reasons=tuple(reasons),
@@ -289,8 +288,8 @@ def _file_notes(slices: Sequence[Found]) -> list[Reason]:
 
 def _patient(header: Header) -> Patient:
     return Patient(
-        name=decoded(header, tags.PATIENT_NAME),
-        id=decoded(header, tags.PATIENT_ID),
+        name=header.name(tags.PATIENT_NAME),
+        id=header.name(tags.PATIENT_ID),
         birth_date=header.text(tags.PATIENT_BIRTH_DATE)[:8],
         sex=header.text(tags.PATIENT_SEX)[:4],
         age_years=age_at(header),
@@ -303,8 +302,8 @@ def _study(header: Header, folder: str) -> Study:
         instance_uid=uid or uid_from(folder.encode("utf-8", "surrogatepass"), b"study"),
         date=header.text(tags.STUDY_DATE)[:10],
         time=header.text(tags.STUDY_TIME)[:16],
-        description=decoded(header, tags.STUDY_DESCRIPTION),
-        accession_number=decoded(header, tags.ACCESSION_NUMBER),
+        description=header.name(tags.STUDY_DESCRIPTION),
+        accession_number=header.name(tags.ACCESSION_NUMBER),
     )
 
 

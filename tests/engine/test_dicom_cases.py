@@ -9,6 +9,7 @@ import pytest
 from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRBigEndian, ImplicitVRLittleEndian, generate_uid
 
+from engine.dicom import header
 from engine.dicom.read import read_series
 from engine.dicom.scan import ScanReport, scan
 from engine.dicom.scope import find_gaps
@@ -580,6 +581,57 @@ def test_series_are_ordered_by_study_then_number(tmp_path: Path) -> None:
         ("20230101", 9),
         ("20240101", 1),
     ]
+
+
+def before_pixels(dataset: Dataset, path: Path, inserted: bytes) -> Path:
+    """Save with raw bytes in front of PixelData."""
+    data = save(dataset, path).read_bytes()
+    place = data.index(b"\xe0\x7f\x10\x00OW")
+    path.write_bytes(data[:place] + inserted + data[place:])
+    return path
+
+
+OPEN_SEQUENCE = b"\x29\x00\x10\x10SQ\0\0\xff\xff\xff\xff"
+OPEN_ITEM = b"\xfe\xff\x00\xe0\xff\xff\xff\xff"
+EMPTY_ITEM = b"\xfe\xff\x00\xe0\0\0\0\0"
+END_OF_SEQUENCE = b"\xfe\xff\xdd\xe0\0\0\0\0"
+
+
+@pytest.mark.parametrize(
+    ("inserted", "code"),
+    [
+        (OPEN_SEQUENCE + EMPTY_ITEM * 9 + END_OF_SEQUENCE, ""),
+        (OPEN_SEQUENCE + EMPTY_ITEM * 9, "dicom.header.damaged"),
+        (OPEN_SEQUENCE + EMPTY_ITEM * 30_000 + END_OF_SEQUENCE, "dicom.header.too_long"),
+        ((OPEN_SEQUENCE + OPEN_ITEM) * 30_000, "dicom.header.damaged"),
+        (b"\x29\x00\x11\x10OB\0\0\xff\xff\xff\xff" * 2_000, "dicom.header.damaged"),
+        (b"\x29\x00\x11\x10LO\0\0" * 30_000, "dicom.header.too_long"),
+        (b"\x29\x00\x11\x10OB\0\0\xf0\xff\xff\xff", "dicom.truncated"),
+        (b"\x29\x00\x11\x10QQ\x02\0xx", "dicom.header.damaged"),
+    ],
+)
+def test_hostile_elements_before_the_pixels_are_stepped_over_or_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, inserted: bytes, code: str
+) -> None:
+    monkeypatch.setattr(header, "MOST_STEPS", 20_000)
+    before_pixels(ct_slice(0), tmp_path / "a.dcm", inserted)
+    report = scan([tmp_path])
+    assert [skipped.code for skipped in report.skipped] == ([code] if code else [])
+    if not code:
+        np.testing.assert_array_equal(read_series(report.series[0]).voxels[0], head_pixels(0) - 1024)
+
+
+def test_pixels_whose_vr_is_damaged_are_refused_not_read_from_a_wrong_place(tmp_path: Path) -> None:
+    data = save(ct_slice(0), tmp_path / "a.dcm").read_bytes()
+    (tmp_path / "a.dcm").write_bytes(data.replace(b"\xe0\x7f\x10\x00OW", b"\xe0\x7f\x10\x00\x01W"))
+    assert [skipped.code for skipped in scan([tmp_path]).skipped] == ["dicom.header.damaged"]
+
+
+def test_nothing_of_a_damaged_name_reaches_a_log(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = save(ct_slice(0, PatientName="XXXXXXXX", SpecificCharacterSet="ISO_IR 192"), tmp_path / "a.dcm")
+    path.write_bytes(path.read_bytes().replace(b"XXXXXXXX", b"M\xfcller^E"))
+    assert only(tmp_path).patient.name.endswith("ller^E")
+    assert not caplog.records
 
 
 @pytest.mark.timeout(60)

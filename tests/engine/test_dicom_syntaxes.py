@@ -11,7 +11,14 @@ import pydicom
 import pytest
 from pydicom.encaps import encapsulate
 from pydicom.pixels.decoders import JPEG2000LosslessDecoder
-from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, JPEG2000Lossless, JPEGLSLossless, RLELossless
+from pydicom.uid import (
+    UID,
+    CTImageStorage,
+    DeflatedExplicitVRLittleEndian,
+    JPEG2000Lossless,
+    JPEGLSLossless,
+    RLELossless,
+)
 
 from engine.dicom.read import read_series
 from engine.dicom.scan import scan
@@ -131,6 +138,19 @@ def test_syntax_that_nobody_decodes_is_named(tmp_path: Path) -> None:
     (skipped,) = scan([tmp_path]).skipped
     assert skipped.code == "dicom.decoder.unsupported"
     assert "MPEG-4" in skipped.reason
+
+
+@pytest.mark.parametrize("name", ["JPEG-lossy.dcm", "JPGExtended.dcm"])
+def test_12_bit_jpeg_extended_is_refused_by_name_with_the_reason(tmp_path: Path, name: str) -> None:
+    dataset = pydicom.dcmread(FILES / name)
+    dataset.SOPClassUID = dataset.file_meta.MediaStorageSOPClassUID = CTImageStorage
+    dataset.ImageType = ["ORIGINAL", "PRIMARY", "AXIAL"]
+    save(dataset, tmp_path / "a.dcm")
+    report = scan([tmp_path])
+    assert not report.series
+    assert [skipped.code for skipped in report.skipped] == ["dicom.decoder.precision"]
+    assert "JPEG Extended with 12 bits per pixel" in report.skipped[0].reason
+    assert "gdcm and pillow take 8 bits only" in report.skipped[0].reason
 
 
 def test_codestream_of_another_size_than_the_header_never_reaches_a_decoder(tmp_path: Path) -> None:
