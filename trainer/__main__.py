@@ -109,9 +109,10 @@ def _run(request: Request, emit: EventStream, context: Context) -> Finished:
         from trainer.retrain import run_retraining
 
         return run_retraining(request, emit, context)
+    config = TrainConfig.from_toml(Path(request.config_path))
     from trainer.training import run_training
 
-    return run_training(TrainConfig.from_toml(Path(request.config_path)), Path(request.out), emit, context)
+    return run_training(config, Path(request.out), emit, context)
 
 
 def train_command(config_path: Path, out: Path, context: Context = NULL_CONTEXT) -> Finished:
@@ -125,9 +126,10 @@ def train_command(config_path: Path, out: Path, context: Context = NULL_CONTEXT)
         If the context was cancelled; a second call with the same arguments goes on from there.
     """
     wait_passively()
+    config = TrainConfig.from_toml(config_path)
     from trainer.training import run_training
 
-    return run_training(TrainConfig.from_toml(config_path), out, _epochs_as_progress(context), context)
+    return run_training(config, out, _epochs_as_progress(context), context)
 
 
 def retrain_command(

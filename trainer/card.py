@@ -72,10 +72,17 @@ def retrain_card(notice: str, comparison: Comparison) -> str:
 **{notice}.** Research use only. Not a medical device; not for diagnosis.
 
 A child of `{comparison.parent_name}` (manifest digest `{comparison.parent_digest}`), fine-tuned on
-{own.n_train} reviewed studies with replay of the parent's reference cohort. {own.n_statements} statements of readers
-counted; findings that nobody reviewed, unsure answers ({own.n_unsure}) and contradictions
-({own.n_conflicting}) were masked.
-{own.n_heldout} reviewed studies were set apart by patient and never trained on; {len(own.skipped)} could not be used.
+{own.n_train} of the reviewed studies, with replay of the parent's reference cohort. Findings that nobody reviewed were
+masked, and so were unsure answers and contradictions.
+
+| from the readers | number |
+| --- | --- |
+| statements that counted | {own.n_statements} |
+| unsure, masked | {own.n_unsure} |
+| contradicted, masked | {own.n_conflicting} |
+| studies trained on | {own.n_train} |
+| studies set apart by patient, never trained on | {own.n_heldout} |
+| studies that could not be used | {len(own.skipped)} |
 
 ## Measured
 {comparison.verdict}
@@ -88,22 +95,28 @@ The limits on the parent's card hold for this model too.
 
 def verdict(heldout: SetComparison, own_heldout: SetComparison) -> str:
     """Say what was measured, and no more: whether the candidate is good enough is for a person to decide."""
-    return f"{_set_sentence(heldout)} {_worse_sentence(heldout)} {_set_sentence(own_heldout)}"
+    sentences = (_set_sentence(heldout), _worse_sentence(heldout), _set_sentence(own_heldout))
+    return " ".join(sentence for sentence in sentences if sentence)
 
 
 def _set_sentence(measured: SetComparison) -> str:
-    scored = sum(item.parent_auc is not None for item in measured.findings.values())
+    if measured.n_studies == 0:
+        return f"No {measured.description} to measure on."
     where = f"On {measured.n_studies} {measured.description}"
     if measured.parent_mean_auc is None or measured.candidate_mean_auc is None:
         return f"{where}: too few cases for an AUC of any finding."
+    scored, total = sum(item.parent_auc is not None for item in measured.findings.values()), len(measured.findings)
     change = measured.candidate_mean_auc - measured.parent_mean_auc
+    others = "" if scored == total else "; the others have too few cases"
     return (
         f"{where}: mean AUC {measured.parent_mean_auc:.3f} for the parent, {measured.candidate_mean_auc:.3f} for the "
-        f"candidate ({change:+.3f}), over {scored} of {len(measured.findings)} findings; the others have too few cases."
+        f"candidate ({change:+.3f}), over {scored} of {total} findings{others}."
     )
 
 
 def _worse_sentence(measured: SetComparison) -> str:
+    if measured.parent_mean_auc is None:
+        return ""
     worse = [
         f"{key} ({item.parent_auc:.3f} to {item.candidate_auc:.3f})"
         for key, item in measured.findings.items()
@@ -111,8 +124,8 @@ def _worse_sentence(measured: SetComparison) -> str:
         if item.parent_auc - item.candidate_auc > WORSE_BY
     ]
     if not worse:
-        return f"No finding there lost more than {WORSE_BY:g}."
-    return f"Lost more than {WORSE_BY:g} there: {', '.join(worse)}."
+        return f"Of these, none lost more than {WORSE_BY:g}."
+    return f"Of these, lost more than {WORSE_BY:g}: {', '.join(worse)}."
 
 
 def _mean_line(evaluation: Evaluation) -> str:

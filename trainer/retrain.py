@@ -297,7 +297,7 @@ def _draft(parent: Manifest, calibration: Sequence[FindingCalibration], n_own: i
             data_digest=parent.training.data_digest,
             seed=seed,
             parent_digest=parent.digest,
-            trained_on=f"{n_own} reviewed studies; before them: {parent.training.trained_on}"[:500],
+            trained_on=f"{n_own} reviewed; before: {parent.training.trained_on}"[:500],
         ),
     )
 

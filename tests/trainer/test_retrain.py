@@ -74,7 +74,7 @@ def test_the_candidate_is_a_child_that_can_be_told_from_its_parent(tiny_run: Tin
     parent, child = verify_package(tiny_run.package), verify_package(Path(finished.package_path))
     assert child.digest == finished.package_digest != parent.digest
     assert child.training.parent_digest == parent.digest
-    assert child.training.trained_on.startswith("1 reviewed studies")
+    assert child.training.trained_on.startswith("1 reviewed; before: 12 synthetic phantoms")
     assert parent.notice in child.notice
     assert "reader feedback" in child.notice
     assert child.finding_keys == parent.finding_keys

@@ -1,0 +1,47 @@
+from __future__ import annotations
+
+from trainer.card import verdict
+from trainer.protocol import FindingComparison, SetComparison
+
+
+def _measured(
+    n_studies: int, aucs: dict[str, tuple[float, float] | None], description: str = "phantoms"
+) -> SetComparison:
+    findings = {
+        key: FindingComparison(
+            parent_auc=pair[0] if pair else None,
+            candidate_auc=pair[1] if pair else None,
+            n_pos=20 if pair else 1,
+            n_neg=30,
+            note="" if pair else "too few",
+        )
+        for key, pair in aucs.items()
+    }
+    pairs = [pair for pair in aucs.values() if pair]
+    return SetComparison(
+        description=description,
+        n_studies=n_studies,
+        parent_mean_auc=sum(pair[0] for pair in pairs) / len(pairs) if pairs else None,
+        candidate_mean_auc=sum(pair[1] for pair in pairs) / len(pairs) if pairs else None,
+        findings=findings,
+    )
+
+
+def test_the_verdict_names_what_got_worse_and_what_was_not_measured() -> None:
+    heldout = _measured(50, {"a": (0.9, 0.91), "b": (0.8, 0.75), "c": None})
+    text = verdict(heldout, _measured(2, {"a": None}, "reviewed studies"))
+    assert "On 50 phantoms: mean AUC 0.850 for the parent, 0.830 for the candidate (-0.020), over 2 of 3" in text
+    assert "lost more than 0.02: b (0.800 to 0.750)" in text
+    assert "the others have too few cases" in text
+    assert "On 2 reviewed studies: too few cases for an AUC of any finding." in text
+
+
+def test_the_verdict_claims_nothing_where_nothing_was_measured() -> None:
+    text = verdict(_measured(5, {"a": None}), _measured(0, {"a": None}, "reviewed studies"))
+    assert text == "On 5 phantoms: too few cases for an AUC of any finding. No reviewed studies to measure on."
+
+
+def test_the_verdict_says_so_when_nothing_got_worse() -> None:
+    text = verdict(_measured(50, {"a": (0.9, 0.89)}), _measured(0, {}, "reviewed studies"))
+    assert "none lost more than 0.02" in text
+    assert "too few" not in text
