@@ -1,7 +1,9 @@
-"""NIfTI-1 files (.nii, .nii.gz) as volumes, with the place in space of their affine, in LPS.
+"""NIfTI files (.nii, .nii.gz), read by nibabel, as volumes with the place in space of their affine, in LPS.
 
 Axes are permuted and flipped, without any resampling, to the order of an axial CT: slices grow cranially, rows
-posteriorly, columns to the patient's left.
+posteriorly, columns to the patient's left. nibabel takes a quarter of a second to import, so that it is imported where
+a NIfTI file is read, not with this module. Its own checks, which print and mend, are left off: a header is taken as it
+stands, or refused.
 """
 
 from __future__ import annotations
@@ -9,10 +11,9 @@ from __future__ import annotations
 import gzip
 import hashlib
 import io
-import struct
+import math
 import zlib
-from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,43 +26,20 @@ from engine.dicom.scope import geometry_scope
 from engine.dicom.series import FileSource, Instance, Patient, Reason, Series, Study
 from engine.dicom.series_sort import orthonormal
 from engine.dicom.source import ByteReader
-from engine.errors import DicomError
+from engine.errors import DicomError, GeometryError
 from engine.geometry import FloatArray, VolumeGeometry
 
-HEADER_BYTES = 348
+if TYPE_CHECKING:
+    from nibabel.nifti1 import Nifti1Header
+
+LONGEST_HEADER_BYTES = 540
+LATEST_VOXELS_START = 1 << 24
 MOST_BYTES = 4 << 30
 DEFLATE_GREATEST_EXPANSION = 1100
 N_CHECKED_SLICES = 8
 SUFFIXES = (".nii", ".nii.gz")
 
-_TYPES = {2: "u1", 4: "i2", 8: "i4", 16: "f4", 64: "f8", 256: "i1", 512: "u2", 768: "u4"}
-
 VoxelArray = NDArray[np.int16] | NDArray[np.float32]
-
-
-@dataclass(frozen=True, eq=False)
-class NiftiHeader:
-    """What the header says.
-
-    Attributes
-    ----------
-    shape_ijk
-        Voxels along the file's own axes; i runs fastest.
-    affine_lps
-        From (i, j, k, 1) to LPS mm, shape (4, 4); None if the file has neither qform nor sform.
-    """
-
-    shape_ijk: tuple[int, int, int]
-    dtype: np.dtype[np.generic]
-    offset: int
-    slope: float
-    intercept: float
-    affine_lps: FloatArray | None
-
-    @property
-    def n_bytes(self) -> int:
-        """Bytes of all voxels."""
-        return int(np.prod(self.shape_ijk, dtype=np.int64)) * self.dtype.itemsize
 
 
 def is_nifti(name: str) -> bool:
@@ -75,12 +53,12 @@ def scan_nifti(source: FileSource, opener: Opener) -> Series:
     Raises
     ------
     HeaderError
-        If it is no NIfTI-1 volume of plain numbers.
+        If it is no NIfTI volume of plain numbers.
     DicomError
         If it cannot be read.
     """
-    header, voxels, digest = _load(source, opener)
-    voxels, geometry = _oriented(header, voxels)
+    affine, voxels, digest = _load(source, opener)
+    voxels, geometry = _oriented(affine, voxels)
     hu, scope = _judge_values(voxels)
     reasons: list[Reason] = []
     warnings = [
@@ -128,14 +106,14 @@ def read_voxels(source: FileSource) -> VoxelArray:
     """
     with Opener() as opener:
         try:
-            header, voxels, _ = _load(source, opener)
+            affine, voxels, _ = _load(source, opener)
         except HeaderError as error:
             raise DicomError(
                 f"{source.label} changed since it was scanned. {error.reason.message}",
                 hint="Open the file again.",
                 code=error.reason.code,
             ) from error
-    return _oriented(header, voxels)[0]
+    return _oriented(affine, voxels)[0]
 
 
 def uid_from(digest: bytes, role: bytes) -> str:
@@ -165,156 +143,179 @@ def _judge_values(voxels: VoxelArray) -> tuple[bool, list[Reason]]:
     return False, [not_hu(float(voxels.min()), float(voxels.max()), "after the file's own scaling")]
 
 
-def _load(source: FileSource, opener: Opener) -> tuple[NiftiHeader, VoxelArray, bytes]:
-    """Return the header, the voxels as (k, j, i) after scaling, and a digest of the content."""
+def _load(source: FileSource, opener: Opener) -> tuple[FloatArray | None, VoxelArray, bytes]:
+    """Return the affine to LPS (None if unusable), the voxels as (k, j, i) after scaling, a digest of the content."""
     reader = opener.open(source)
     try:
-        data = _content(reader, source)
+        header, stored_ijk = _read(reader)
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise HeaderError("nifti.damaged", f"{source.path.name} is damaged and cannot be unpacked.") from error
     finally:
         reader.close()
-    header = parse_header(data[:HEADER_BYTES])
-    if len(data) < header.offset + header.n_bytes:
+    stored = stored_ijk.T
+    digest = hashlib.sha256(header.binaryblock)
+    digest.update(np.ascontiguousarray(stored).data)
+    return affine_lps(header), _scaled(stored, _slope_intercept(header)), digest.digest()
+
+
+def _read(reader: ByteReader) -> tuple[Nifti1Header, NDArray[Any]]:
+    """Return the header and the stored voxels (i, j, k); nothing is read beyond what the header announces."""
+    if reader.read_at(0, 2) == b"\x1f\x8b":
+        packed = reader.read_at(0, reader.size)
+        with gzip.GzipFile(fileobj=io.BytesIO(packed)) as stream:
+            header = parse_header(stream.read(LONGEST_HEADER_BYTES))
+            _require_voxels(header, DEFLATE_GREATEST_EXPANSION * len(packed))
+            return header, _stored(header, stream)
+    header = parse_header(reader.read_at(0, LONGEST_HEADER_BYTES))
+    _require_voxels(header, reader.size)
+    return header, _stored(header, io.BytesIO(reader.read_at(0, _end(header))))
+
+
+def _end(header: Nifti1Header) -> int:
+    """Return how many bytes the header announces, itself included."""
+    voxels = math.prod(header.get_data_shape()) * header.get_data_dtype().itemsize
+    return int(header.get_data_offset() + voxels)
+
+
+def _require_voxels(header: Nifti1Header, most_bytes: int) -> None:
+    if _end(header) > most_bytes:
         raise HeaderError(
             "nifti.truncated",
-            f"The file is cut short: {header.n_bytes} bytes of voxels are announced, "
-            f"{max(0, len(data) - header.offset)} are there.",
+            f"The file is cut short: {_end(header)} bytes are announced, it holds no more than {most_bytes}.",
         )
-    count = header.n_bytes // header.dtype.itemsize
-    stored = np.frombuffer(data, dtype=header.dtype, count=count, offset=header.offset)
-    return header, _scaled(stored.reshape(header.shape_ijk[::-1]), header), hashlib.sha256(data).digest()
 
 
-def _content(reader: ByteReader, source: FileSource) -> bytes:
-    """Return the uncompressed content, no longer than the header announces."""
-    if reader.read_at(0, 2) != b"\x1f\x8b":
-        return reader.read_at(0, reader.size)
-    packed = reader.read_at(0, reader.size)
+def _stored(header: Nifti1Header, stream: BinaryIO | gzip.GzipFile) -> NDArray[Any]:
     try:
-        with gzip.GzipFile(fileobj=io.BytesIO(packed)) as stream:
-            head = stream.read(HEADER_BYTES)
-            header = parse_header(head)
-            wanted = header.offset + header.n_bytes - len(head)
-            if wanted > DEFLATE_GREATEST_EXPANSION * len(packed):
-                raise HeaderError("nifti.truncated", "The header announces more voxels than the file can hold.")
-            return head + stream.read(wanted)
-    except (OSError, EOFError, zlib.error) as error:
-        raise HeaderError("nifti.damaged", f"{source.path.name} is damaged and cannot be unpacked.") from error
+        stored: NDArray[Any] = header.raw_data_from_fileobj(stream)
+    except (gzip.BadGzipFile, EOFError, zlib.error):
+        raise
+    except OSError as error:  # nibabel's own, as the bytes are in memory: fewer than announced
+        raise HeaderError(
+            "nifti.truncated", f"The file is cut short: fewer than the {_end(header)} bytes announced are there."
+        ) from error
+    except MemoryError as error:
+        raise HeaderError("nifti.too_large", f"Its {_end(header)} bytes do not fit the free memory.") from error
+    return stored.reshape(stored.shape[:3])
 
 
-def parse_header(data: bytes) -> NiftiHeader:
-    """Parse and check the 348 bytes of a NIfTI-1 header.
+def parse_header(data: bytes) -> Nifti1Header:
+    """Parse and check the header of a NIfTI-1 or NIfTI-2 file.
+
+    Parameters
+    ----------
+    data
+        The first 540 bytes of the file, or all of a shorter one.
 
     Raises
     ------
     HeaderError
         If it is none, or describes no single volume of plain numbers, or one above 4 GiB.
     """
-    order = next((o for o in "<>" if len(data) >= HEADER_BYTES and struct.unpack_from(o + "i", data)[0] == 348), None)
-    if order is None or data[344:347] != b"n+1":
-        raise HeaderError("nifti.not_nifti", "It is no NIfTI-1 file in one piece.")
-    dims = struct.unpack_from(order + "8h", data, 40)
-    if dims[0] < 3 or min(dims[1:4]) < 1 or any(size > 1 for size in dims[4 : dims[0] + 1]):
-        raise HeaderError("nifti.dimensions", f"Its dimensions {list(dims[1 : max(2, dims[0] + 1)])} are no 3D volume.")
-    (kind,) = struct.unpack_from(order + "h", data, 70)
-    if kind not in _TYPES:
-        raise HeaderError("nifti.datatype", f"Its data type {kind} is none of plain numbers.")
-    offset, slope, intercept = struct.unpack_from(order + "3f", data, 108)
-    header = NiftiHeader(
-        shape_ijk=(dims[1], dims[2], dims[3]),
-        dtype=np.dtype(order + _TYPES[kind]),
-        offset=int(offset) if HEADER_BYTES <= offset < 1 << 24 else 352,
-        slope=slope if np.isfinite(slope) and slope != 0 else 1.0,
-        intercept=intercept if np.isfinite(intercept) and np.isfinite(slope) and slope != 0 else 0.0,
-        affine_lps=_affine(data, order),
-    )
-    if header.n_bytes > MOST_BYTES:
-        raise HeaderError(
-            "nifti.too_large", f"Its voxels would fill {header.n_bytes} bytes, beyond the limit of 4 GiB."
-        )
+    from nibabel.nifti1 import Nifti1Header
+    from nibabel.nifti2 import Nifti2Header
+
+    kind: Any = next((one for one in (Nifti1Header, Nifti2Header) if one.may_contain_header(data)), None)
+    header: Nifti1Header | None = None if kind is None else kind(data[: kind.sizeof_hdr], check=False)
+    if header is None or header["magic"].item() != header.single_magic:
+        raise HeaderError("nifti.not_nifti", "It is no NIfTI file in one piece.")
+    shape = _shape(header)
+    if len(shape) < 3 or min(shape[:3]) < 1 or any(size != 1 for size in shape[3:]):
+        raise HeaderError("nifti.dimensions", f"Its dimensions {list(shape)} are no 3D volume.")
+    _require_numbers(header)
+    offset = float(header["vox_offset"])
+    if not header.sizeof_hdr <= offset < LATEST_VOXELS_START:
+        header.set_data_offset(header.single_vox_offset)
+    if _end(header) > MOST_BYTES:
+        raise HeaderError("nifti.too_large", f"It would fill {_end(header)} bytes, beyond the limit of 4 GiB.")
     return header
 
 
-def _affine(data: bytes, order: str) -> FloatArray | None:
-    qform, sform = struct.unpack_from(order + "2h", data, 252)
-    if sform > 0:
-        ras = np.eye(4)
-        ras[:3] = np.array(struct.unpack_from(order + "12f", data, 280)).reshape(3, 4)
-    elif qform > 0:
-        ras = _affine_from_quaternion(data, order)
-    else:
+def _shape(header: Nifti1Header) -> tuple[int, ...]:
+    from nibabel.spatialimages import HeaderDataError
+
+    try:
+        return tuple(map(int, header.get_data_shape()))
+    except HeaderDataError as error:
+        raise HeaderError("nifti.dimensions", "Its dimensions contradict each other.") from error
+
+
+def _require_numbers(header: Nifti1Header) -> None:
+    code = int(header["datatype"])
+    try:
+        dtype = header.get_data_dtype()
+    except KeyError as error:
+        raise HeaderError("nifti.datatype", f"Its data type {code} is unknown.") from error
+    if dtype.kind not in "iuf" or not 1 <= dtype.itemsize <= 8:
+        raise HeaderError("nifti.datatype", f"Its data type {code} is none of plain numbers.")
+
+
+def _slope_intercept(header: Nifti1Header) -> tuple[float, float]:
+    from nibabel.spatialimages import HeaderDataError
+
+    try:
+        slope, intercept = header.get_slope_inter()
+    except HeaderDataError as error:
+        raise HeaderError("nifti.scaling", "Its scaling is damaged: the intercept is no finite number.") from error
+    return (1.0, 0.0) if slope is None else (slope, intercept)
+
+
+def affine_lps(header: Nifti1Header) -> FloatArray | None:
+    """Return the affine from (i, j, k, 1) to LPS mm, shape (4, 4): the sform, else the qform; None if unusable."""
+    from nibabel.spatialimages import HeaderDataError
+
+    if header["pixdim"][0] not in (-1, 1):
+        header["pixdim"][0] = -1 if header["pixdim"][0] < 0 else 1  # the standard: any other value counts as 1
+    try:
+        ras, code = header.get_sform(coded=True)
+        if code <= 0:
+            ras, code = header.get_qform(coded=True)
+    except (HeaderDataError, ValueError):
         return None
-    if not np.isfinite(ras).all() or abs(np.linalg.det(ras[:3, :3])) < 1e-9:
+    if code <= 0 or not np.isfinite(ras).all() or abs(np.linalg.det(ras[:3, :3])) < 1e-9:
         return None
     return np.asarray(np.diag([-1.0, -1.0, 1.0, 1.0]) @ ras, dtype=np.float64)
 
 
-def _affine_from_quaternion(data: bytes, order: str) -> FloatArray:
-    """Method 2 of the NIfTI-1 standard: quaternion, offset, voxel sizes, and the sign of the third axis."""
-    b, c, d, x, y, z = struct.unpack_from(order + "6f", data, 256)
-    sizes = struct.unpack_from(order + "4f", data, 76)
-    a = np.sqrt(max(0.0, 1.0 - (b * b + c * c + d * d)))
-    rotation = np.array(
-        [
-            [a * a + b * b - c * c - d * d, 2 * (b * c - a * d), 2 * (b * d + a * c)],
-            [2 * (b * c + a * d), a * a + c * c - b * b - d * d, 2 * (c * d - a * b)],
-            [2 * (b * d - a * c), 2 * (c * d + a * b), a * a + d * d - b * b - c * c],
-        ]
-    )
-    ras = np.eye(4)
-    ras[:3, :3] = rotation * np.array([sizes[1], sizes[2], sizes[3] * (-1 if sizes[0] < 0 else 1)])
-    ras[:3, 3] = x, y, z
-    return ras
-
-
-def _scaled(stored: NDArray[Any], header: NiftiHeader) -> VoxelArray:
+def _scaled(stored: NDArray[Any], scaling: tuple[float, float]) -> VoxelArray:
     """Apply the scaling; int16 where every value is whole and fits, else float32."""
-    unscaled = header.slope == 1.0 and header.intercept == 0.0 and stored.dtype.kind in "iu"
+    slope, intercept = scaling
+    unscaled = scaling == (1.0, 0.0) and stored.dtype.kind in "iu"
     if unscaled and fits_int16(int(stored.min()), int(stored.max())):
         return stored.astype(np.int16)
-    values = stored.astype(np.float64) * header.slope + header.intercept
-    if not np.isfinite(values).all():
-        raise HeaderError("nifti.not_finite", "Some voxels are no finite numbers.")
+    with np.errstate(over="ignore", invalid="ignore"):  # found right below
+        values = stored.astype(np.float64) * slope + intercept
+    if not (np.abs(values) <= np.finfo(np.float32).max).all():
+        raise HeaderError("nifti.not_finite", "Some voxels are no finite numbers, or too large to be any.")
     if fits_int16(values.min(), values.max()) and bool(np.all(values == np.rint(values))):
         return values.astype(np.int16)
     return values.astype(np.float32)
 
 
-def _oriented(header: NiftiHeader, voxels: VoxelArray) -> tuple[VoxelArray, VolumeGeometry | None]:
+def _oriented(affine: FloatArray | None, voxels: VoxelArray) -> tuple[VoxelArray, VolumeGeometry | None]:
     """Bring (k, j, i) into axial order and place it; without a usable affine it stays as it is."""
-    if header.affine_lps is None:
+    if affine is None:
         return voxels, None
-    affine = header.affine_lps
-    axes = _axial_axes(affine[:3, :3])
-    directions = affine[:3, list(axes)]
-    origin = affine[:3, 3].copy()
-    turned: Any = voxels.transpose([2 - axis for axis in axes])
-    for axis, along in enumerate((2, 1, 0)):
-        if directions[along, axis] < 0:
-            origin += directions[:, axis] * (turned.shape[axis] - 1)
-            directions[:, axis] *= -1
-            turned = np.flip(turned, axis)
-    step, column, row = directions.T
+    from nibabel.orientations import apply_orientation, inv_ornt_aff, io_orientation
+
+    nearest_axes = io_orientation(affine)
+    if np.isnan(nearest_axes).any():
+        return voxels, None
+    turned: VoxelArray = np.ascontiguousarray(apply_orientation(voxels.T, nearest_axes).T)
+    row, column, step, origin = (affine @ inv_ornt_aff(nearest_axes, voxels.T.shape))[:3].T
     row_mm, column_mm = float(np.linalg.norm(column)), float(np.linalg.norm(row))
     cosines = orthonormal(tuple(np.concatenate([row / column_mm, column / row_mm])))
-    voxels = np.ascontiguousarray(turned)
     if cosines is None:
-        return voxels, None
-    geometry = VolumeGeometry(
-        row_cosine_lps=cosines[0],
-        column_cosine_lps=cosines[1],
-        pixel_spacing_mm=(row_mm, column_mm),
-        origins_lps_mm=origin + np.arange(len(voxels))[:, None] * step,
-        rows=voxels.shape[1],
-        columns=voxels.shape[2],
-    )
-    return voxels, geometry
-
-
-def _axial_axes(directions: FloatArray) -> tuple[int, int, int]:
-    """Return which file axis is nearest to z, y and x, each used once."""
-    cosines = np.abs(directions) / np.linalg.norm(directions, axis=0)
-    z = int(np.argmax(cosines[2]))
-    rest = [axis for axis in range(3) if axis != z]
-    x = max(rest, key=lambda axis: float(cosines[0, axis]))
-    y = next(axis for axis in rest if axis != x)
-    return z, y, x
+        return turned, None
+    try:
+        geometry = VolumeGeometry(
+            row_cosine_lps=cosines[0],
+            column_cosine_lps=cosines[1],
+            pixel_spacing_mm=(row_mm, column_mm),
+            origins_lps_mm=origin + np.arange(len(turned))[:, None] * step,
+            rows=turned.shape[1],
+            columns=turned.shape[2],
+        )
+    except GeometryError:  # such as an origin so far away that float64 cannot tell the slices apart
+        return turned, None
+    return turned, geometry

@@ -7,6 +7,7 @@ import struct
 import zipfile
 from pathlib import Path
 
+import nibabel
 import numpy as np
 import pytest
 import SimpleITK
@@ -131,7 +132,12 @@ def test_nifti_inside_a_zip(tmp_path: Path) -> None:
         (40, "<8h", (3, 32767, 32767, 32767, 1, 1, 1, 1), "nifti.too_large"),
         (40, "<8h", (3, 18, 14, 900, 1, 1, 1, 1), "nifti.truncated"),
         (40, "<8h", (3, 18, -14, 22, 1, 1, 1, 1), "nifti.dimensions"),
+        (40, "<8h", (3, -1, 1, 1, 1, 1, 1, 1), "nifti.dimensions"),
+        (40, "<8h", (99, 18, 14, 22, 5, 5, 5, 5), "nifti.dimensions"),
         (70, "<h", (128,), "nifti.datatype"),
+        (70, "<h", (32,), "nifti.datatype"),
+        (70, "<h", (9999,), "nifti.datatype"),
+        (112, "<2f", (1.0, float("inf")), "nifti.scaling"),
         (344, "4s", (b"ni1\0",), "nifti.not_nifti"),
     ],
 )
@@ -147,6 +153,80 @@ def test_odd_and_hostile_headers_are_refused_by_name(
     report = scan([path])
     assert not report.series
     assert [skipped.code for skipped in report.skipped] == [code]
+
+
+def write_nibabel(path: Path, kind: type[nibabel.Nifti1Image], dtype: str) -> None:
+    affine = np.diag([-0.6, -0.8, 5.0, 1.0])
+    affine[:3, 3] = 61.5, -12.25, 400.0
+    header = kind.header_class(endianness=">" if dtype.startswith(">") else "<")
+    kind(head_hu().T.astype(dtype), affine, header, dtype=np.dtype(dtype)).to_filename(path)
+
+
+@pytest.mark.parametrize("dtype", ["<i2", ">i2", "<i8", ">f8"])
+@pytest.mark.parametrize("kind", [nibabel.Nifti1Image, nibabel.Nifti2Image])
+def test_both_versions_byte_orders_and_wide_types_are_read_alike(
+    tmp_path: Path, kind: type[nibabel.Nifti1Image], dtype: str
+) -> None:
+    write_nibabel(tmp_path / "a.nii", kind, dtype)
+    volume = read_one(tmp_path / "a.nii")
+    assert volume.voxels.dtype == np.int16
+    np.testing.assert_array_equal(volume.voxels, head_hu())
+    geometry = volume.require_geometry()
+    np.testing.assert_allclose(geometry.origins_lps_mm[[0, -1]], [[-61.5, 12.25, 400.0], [-61.5, 12.25, 505.0]])
+    assert geometry.pixel_spacing_mm == pytest.approx((0.8, 0.6))
+
+
+def test_unusable_qform_is_no_place_and_an_odd_sign_is_the_standards_one(tmp_path: Path) -> None:
+    write(tmp_path / "a.nii", np.eye(3))
+    original = (tmp_path / "a.nii").read_bytes()
+    for name, place, form, value, kind in (
+        ("sizes", 76, "<4f", (1.0, 0.0, 0.8, 5.0), "stack"),
+        ("quaternion", 256, "<3f", (3.0, 3.0, 3.0), "stack"),
+        ("sign", 76, "<f", (0.0,), "volume"),
+    ):
+        data = bytearray(original)
+        struct.pack_into("<2h", data, 252, 1, 0)  # the qform alone counts
+        struct.pack_into(form, data, place, *value)
+        (tmp_path / f"{name}.nii").write_bytes(data)
+        (series,) = scan([tmp_path / f"{name}.nii"]).series
+        assert (name, series.kind) == (name, kind)
+        if kind == "volume":
+            expected = read_one(tmp_path / "a.nii").require_geometry()
+            assert series.geometry is not None
+            np.testing.assert_allclose(series.geometry.origins_lps_mm, expected.origins_lps_mm, atol=1e-3)
+
+
+def test_absurd_numbers_are_no_place_or_refused(tmp_path: Path) -> None:
+    write(tmp_path / "a.nii", np.eye(3))
+    data = bytearray((tmp_path / "a.nii").read_bytes())
+    struct.pack_into("<f", data, 280 + 11 * 4, 1e30)  # an origin where 5 mm more is the same number
+    (tmp_path / "b.nii").write_bytes(data)
+    (series,) = scan([tmp_path / "b.nii"]).series
+    assert (series.kind, series.reasons[0].code) == ("stack", "nifti.no_place")
+    struct.pack_into("<2f", data, 112, 3e38, 0.0)
+    (tmp_path / "b.nii").write_bytes(data)
+    assert [skipped.code for skipped in scan([tmp_path / "b.nii"]).skipped] == ["nifti.not_finite"]
+
+
+def test_random_damage_to_the_header_never_crashes_and_prints_nothing(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    rng = np.random.default_rng(7)
+    write(tmp_path / "a.nii", np.eye(3))
+    original = (tmp_path / "a.nii").read_bytes()
+    outcomes = set()
+    for _ in range(300):
+        data = bytearray(original)
+        for place in rng.integers(0, 352, size=rng.integers(1, 6)):
+            data[place] = rng.integers(0, 256)
+        (tmp_path / "b.nii").write_bytes(data)
+        report = scan([tmp_path / "b.nii"])
+        assert len(report.series) + len(report.skipped) == 1
+        outcomes.update(series.kind for series in report.series)
+        outcomes.update(skipped.code for skipped in report.skipped)
+    assert {"volume", "nifti.dimensions", "nifti.datatype", "nifti.not_nifti"} <= outcomes
+    assert not caplog.records
+    assert capfd.readouterr() == ("", "")
 
 
 def test_damaged_gzip_and_missing_affine(tmp_path: Path) -> None:
