@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 DEMO_PATIENCE_S = 300.0
 SWITCH_INTERVAL_S = 0.001
+DEFAULT_THRESHOLD = gc.get_threshold()
+NO_FULL_COLLECTION = 1_000_000
 
 
 def run_window(environment: Environment, arguments: argparse.Namespace) -> int:
@@ -34,14 +37,14 @@ def run_window(environment: Environment, arguments: argparse.Namespace) -> int:
     """
     require_display()
     prefer_x11()
-    # Other threads hand the interpreter back to the GUI thread five times sooner than by default.
-    sys.setswitchinterval(SWITCH_INTERVAL_S)
+    tame_interpreter()
     paths = environment.paths
     loaded = load_settings(paths.settings_file)
     qt = QApplication(sys.argv[:1])
     qt.setApplicationName("Head CT review")
     theme.apply_theme(qt, paths.resources)
     application = Application(paths, loaded.settings, loaded.problems)
+    application.runner.idle.connect(lambda: settle_garbage(application))
     application.start()
     window = MainWindow(application.models, application, paths.resources)
     window.restoreGeometry(QByteArray.fromBase64(loaded.settings.window_geometry.encode()))
@@ -84,6 +87,24 @@ def take_shots(environment: Environment, out: Path) -> int:
         application.close()
     print("\n".join(str(path) for path in pictures))
     return 0
+
+
+def tame_interpreter() -> None:
+    """Keep Python itself from holding up the GUI thread while the program's libraries are imported on other threads.
+
+    Other threads hand the interpreter back five times sooner than by default; and no full garbage collection, which
+    takes 0.1 to 0.2 s with that many objects and stops every thread, happens until `settle_garbage`.
+    """
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
+    young, middle, _ = gc.get_threshold()
+    gc.set_threshold(young, middle, NO_FULL_COLLECTION)
+
+
+def settle_garbage(application: Application) -> None:
+    """Once the libraries are in: keep what stands out of every later collection, so that a full one is short again."""
+    if application.session.library_known and gc.get_threshold()[2] == NO_FULL_COLLECTION:
+        gc.freeze()
+        gc.set_threshold(*DEFAULT_THRESHOLD)
 
 
 class FirstPaint(QObject):

@@ -141,13 +141,14 @@ def session(home: Path) -> int:
     from app.viewmodels.actions import RetrainOptions
     from app.views import theme
     from app.views.main_window import MainWindow
-    from app.window import SWITCH_INTERVAL_S
+    from app.window import settle_garbage, tame_interpreter
 
-    sys.setswitchinterval(SWITCH_INTERVAL_S)
+    tame_interpreter()
     paths = AppPaths.at(home).create()
     qt = QApplication([])
     theme.apply_theme(qt, paths.resources)
     application = Application(paths, Settings(reader="benchmark"))
+    application.runner.idle.connect(lambda: settle_garbage(application))
     window = MainWindow(application.models, application, paths.resources)
     window.show()
     qt.processEvents()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 import multiprocessing
+import os
 import threading
 import time
 from collections.abc import Callable
@@ -40,6 +41,7 @@ from engine.inference.messages import (
 from engine.progress import NULL_CONTEXT, Cancelled, Context
 
 POLL_S = 0.05
+NICENESS = 5
 CANCEL_PATIENCE_S = 5.0
 SHUTDOWN_PATIENCE_S = 3.0
 
@@ -182,7 +184,7 @@ class ComputeProcess:
         ours, theirs = multiprocessing.Pipe()
         context = multiprocessing.get_context("spawn")
         process: SpawnProcess = context.Process(
-            target=self._target, args=(theirs, self._settings), name="head-ct-compute", daemon=True
+            target=_run_politely, args=(self._target, theirs, self._settings), name="head-ct-compute", daemon=True
         )
         process.start()
         theirs.close()
@@ -279,6 +281,13 @@ class ComputeProcess:
             code="compute.stuck",
             kind="environment",
         )
+
+
+def _run_politely(target: Target, connection: Connection, settings: WorkerSettings) -> None:
+    """In the worker: leave the processor to the window first, then do the work."""
+    if hasattr(os, "nice"):
+        os.nice(NICENESS)
+    target(connection, settings)
 
 
 class _Gone(Exception):
