@@ -374,7 +374,7 @@ def _read(
 
 
 def _raw_values(dataset: Dataset) -> dict[int, bytes]:
-    return {int(one.tag): one.value for one in dataset.elements() if isinstance(one.value, bytes)}
+    return {int(one.tag): one.value for one in dataset.values() if isinstance(one.value, bytes)}
 
 
 def _uid(raw: bytes | None) -> str:
