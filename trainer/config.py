@@ -126,12 +126,22 @@ class RetrainConfig(FrozenConfig):
 
     There is no early stop and the last epoch's weights are kept: choosing an epoch by its AUC on phantoms would choose
     the one that listened least to the readers. Whether the candidate is good is for the comparison to say.
+
+    Attributes
+    ----------
+    own_share
+        What own studies shall make up of an epoch, and readers' statements of the weight in the loss. Own studies are
+        repeated up to `max_repeats` times, and a statement weighs up to `max_statement_weight` labels of a replayed
+        study: a reader speaks of a few findings, while a phantom has a label for each.
+    heldout_fraction
+        Share of patients that is never trained on.
     """
 
     epochs: PositiveInt = 12
     batch_size: PositiveInt = 16
     own_share: float = Field(default=0.25, gt=0.0, lt=1.0)
     max_repeats: PositiveInt = 16
+    max_statement_weight: float = Field(default=16.0, ge=1.0)
     heldout_fraction: float = Field(default=0.2, ge=0.0, lt=1.0)
     threads: PositiveInt | None = None
     loss: LossConfig = LossConfig()

@@ -30,11 +30,14 @@ class StudyFeatures:
         retraining see the same numbers.
     labels_C
         int8 (C,): 1 present, 0 absent, -1 unknown.
+    reviewed
+        Whether the labels are readers' statements; these are weighed in a way of their own, see `trainer.loop`.
     """
 
     identifier: str
     features_SD: NDArray[np.float16]
     labels_C: NDArray[np.int8]
+    reviewed: bool = False
 
     def digest(self) -> str:
         """Return the sha256 of the feature bytes, little-endian float16, row by row."""
@@ -43,13 +46,24 @@ class StudyFeatures:
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """Studies padded to the longest: features_BSD float32, mask_BS bool (True is a slice), targets and known (B, C)."""
+    """Studies padded to the longest.
+
+    Attributes
+    ----------
+    features_BSD, mask_BS
+        float32, and bool: True is a slice.
+    targets_BC, known_BC
+        float32 0 or 1, and bool.
+    reviewed_B
+        bool: the labels are readers' statements.
+    """
 
     identifiers: tuple[str, ...]
     features_BSD: Tensor
     mask_BS: Tensor
     targets_BC: Tensor
     known_BC: Tensor
+    reviewed_B: Tensor
 
 
 def collate(studies: Sequence[StudyFeatures]) -> Batch:
@@ -67,6 +81,7 @@ def collate(studies: Sequence[StudyFeatures]) -> Batch:
         mask_BS=torch.from_numpy(mask_BS),
         targets_BC=torch.from_numpy((labels_BC == 1).astype(np.float32)),
         known_BC=torch.from_numpy(labels_BC != UNKNOWN),
+        reviewed_B=torch.tensor([study.reviewed for study in studies]),
     )
 
 

@@ -30,7 +30,19 @@ MIN_CASES_TO_CHOOSE = 2
 
 @dataclass(frozen=True)
 class FitSettings:
-    """How to fit; `keep` says whose weights end up in the classifier. `run_digest` ties a checkpoint to its run."""
+    """How to fit.
+
+    Attributes
+    ----------
+    keep
+        Whose weights end up in the classifier: those of the epoch with the best validation AUC, or the last ones.
+    run_digest
+        Ties a checkpoint to its run.
+    reviewed_weight
+        What one reader's statement counts in the mean loss, where one label of another study counts 1. A statement
+        that a finding is absent counts as much as one that it is present (α = 0.5): prevalence weights would let
+        the correction of a false alarm count least, since statements are no sample of a population.
+    """
 
     seed: int
     loss: LossConfig
@@ -41,6 +53,7 @@ class FitSettings:
     batch_size: int
     keep: Literal["best", "last"]
     run_digest: str
+    reviewed_weight: float = 1.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,7 +127,8 @@ def _train_epoch(
     losses: list[float] = []
     for batch in shuffled(data.train, settings.batch_size, settings.seed, epoch):
         context.raise_if_cancelled()
-        loss = mean_over_known(_checked_loss(classifier, batch, settings, alpha_C), batch.known_BC)
+        weight_B = torch.where(batch.reviewed_B, settings.reviewed_weight, 1.0)
+        loss = mean_over_known(_checked_loss(classifier, batch, settings, alpha_C), batch.known_BC, weight_B)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         optimiser.step()
@@ -125,7 +139,8 @@ def _train_epoch(
 def _checked_loss(classifier: MoLREClassifier, batch: Batch, settings: FitSettings, alpha_C: Tensor) -> Tensor:
     """Return the loss of every label, or refuse: one non-finite step would spoil every weight for good."""
     logits_BC = classifier(batch.features_BSD, batch.mask_BS).logits_BC
-    loss_BC = focal_loss(logits_BC, batch.targets_BC, batch.known_BC, alpha_C, settings.loss.gamma)
+    alpha_BC = torch.where(batch.reviewed_B.unsqueeze(1), 0.5, alpha_C)
+    loss_BC = focal_loss(logits_BC, batch.targets_BC, batch.known_BC, alpha_BC, settings.loss.gamma)
     finite_B = torch.isfinite(loss_BC).all(dim=1)
     if not bool(finite_B.all()):
         named = [name for name, finite in zip(batch.identifiers, finite_B.tolist(), strict=True) if not finite]
@@ -181,7 +196,8 @@ def _weights(classifier: MoLREClassifier) -> dict[str, Tensor]:
 
 
 def _alpha(studies: Sequence[StudyFeatures], loss: LossConfig) -> Tensor:
-    shares_C = torch.from_numpy(prevalence(stack_labels(studies))).to(torch.float32)
+    counted = [study for study in studies if not study.reviewed] or studies
+    shares_C = torch.from_numpy(prevalence(stack_labels(counted))).to(torch.float32)
     return prevalence_weights(shares_C, loss.min_prevalence)
 
 

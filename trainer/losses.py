@@ -27,11 +27,11 @@ def prevalence_weights(prevalence_C: Tensor, min_prevalence: float) -> Tensor:
     return 1.0 - prevalence_C.clamp(min_prevalence, 1.0 - min_prevalence)
 
 
-def focal_loss(logits_BC: Tensor, targets_BC: Tensor, known_BC: Tensor, alpha_C: Tensor, gamma: float) -> Tensor:
+def focal_loss(logits_BC: Tensor, targets_BC: Tensor, known_BC: Tensor, alpha_BC: Tensor, gamma: float) -> Tensor:
     """Return the loss of every label, 0 where it is unknown.
 
     FL(p_t) = −α_t (1 − p_t)^γ log p_t (Lin et al., Eq. 5), where p_t is the probability of the true class and
-    α_t is α_c for a positive and 1 − α_c for a negative. Computed from logits, so that it stays finite.
+    α_t is α for a positive and 1 − α_c for a negative. Computed from logits, so that it stays finite.
 
     Parameters
     ----------
@@ -41,8 +41,8 @@ def focal_loss(logits_BC: Tensor, targets_BC: Tensor, known_BC: Tensor, alpha_C:
         float (B, C), 0 or 1; any finite value where unknown.
     known_BC
         bool (B, C); False labels give exactly zero loss and zero gradient.
-    alpha_C
-        float (C,), see `prevalence_weights`.
+    alpha_BC
+        float (C,) or (B, C): the weight of a positive, see `prevalence_weights`.
     gamma
         Focusing; 0 gives the weighted cross-entropy.
 
@@ -54,11 +54,12 @@ def focal_loss(logits_BC: Tensor, targets_BC: Tensor, known_BC: Tensor, alpha_C:
     sign_BC = 2.0 * targets_BC - 1.0
     log_true_BC = functional.logsigmoid(sign_BC * logits_BC)
     wrong_BC = torch.sigmoid(-sign_BC * logits_BC)
-    alpha_BC = torch.where(targets_BC > 0.5, alpha_C, 1.0 - alpha_C)
-    loss_BC = -alpha_BC * wrong_BC.pow(gamma) * log_true_BC
+    alpha_t_BC = torch.where(targets_BC > 0.5, alpha_BC, 1.0 - alpha_BC)
+    loss_BC = -alpha_t_BC * wrong_BC.pow(gamma) * log_true_BC
     return torch.where(known_BC, loss_BC, torch.zeros_like(loss_BC))
 
 
-def mean_over_known(loss_BC: Tensor, known_BC: Tensor) -> Tensor:
-    """Average the loss over the known labels of a batch; 0 if there is none."""
-    return loss_BC.sum() / known_BC.sum().clamp(min=1)
+def mean_over_known(loss_BC: Tensor, known_BC: Tensor, weight_B: Tensor) -> Tensor:
+    """Average the loss over the known labels of a batch, each with its study's weight; 0 if there is none."""
+    weight_BC = weight_B.unsqueeze(1) * known_BC
+    return (loss_BC * weight_BC).sum() / weight_BC.sum().clamp(min=torch.finfo(loss_BC.dtype).tiny)

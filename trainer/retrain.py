@@ -26,7 +26,7 @@ from engine.progress import NULL_CONTEXT, Context
 from trainer.card import retrain_card, verdict
 from trainer.cohorts.feedback import Feedback, ReviewedSeries, read_feedback, read_reviewed
 from trainer.config import RetrainConfig, canonical_digest, config_digest
-from trainer.datasets import StudyFeatures
+from trainer.datasets import UNKNOWN, StudyFeatures
 from trainer.evaluate import FindingCalibration, evaluate_studies
 from trainer.features import volume_features
 from trainer.files import write_json
@@ -119,7 +119,7 @@ def own_features(
         except HeadCTError as error:
             skipped.append(SkippedSeries(source_path=str(reviewed.source_path), code=error.code, reason=error.message))
             continue
-        study = StudyFeatures(str(reviewed.source_path), features_SD, reviewed.labels_C)
+        study = StudyFeatures(str(reviewed.source_path), features_SD, reviewed.labels_C, reviewed=True)
         sides[reviewed.heldout(heldout_fraction)].append(study)
     context.progress(len(series), len(series), "Reading reviewed studies")
     return OwnFeatures(tuple(sides[False]), tuple(sides[True]), tuple(skipped))
@@ -166,7 +166,8 @@ def fine_tune(
         train=(*replay, *(study for study in own for _ in range(repeats))),
         validate=reference.studies["calibrate"],
     )
-    settings = _fit_settings(request, own_digest(own, parent.manifest))
+    weight = statement_weight(own, replay, repeats, request.config)
+    settings = _fit_settings(request, own_digest(own, parent.manifest), weight)
     result = fit(candidate, data, settings, checkpoint, epoch_events(emit, settings.max_epochs), context)
     return candidate, result
 
@@ -177,13 +178,22 @@ def own_repeats(n_own: int, n_replay: int, config: RetrainConfig) -> int:
     return max(1, min(config.max_repeats, round(wanted)))
 
 
+def statement_weight(
+    own: Sequence[StudyFeatures], replay: Sequence[StudyFeatures], repeats: int, config: RetrainConfig
+) -> float:
+    """Return what one statement counts in the loss, so that all of them make up about `own_share` of its weight."""
+    n_replayed, n_stated = (sum(int((study.labels_C != UNKNOWN).sum()) for study in part) for part in (replay, own))
+    wanted = config.own_share / (1.0 - config.own_share) * n_replayed / (repeats * n_stated)
+    return max(1.0, min(config.max_statement_weight, wanted))
+
+
 def own_digest(own: Sequence[StudyFeatures], parent: Manifest) -> str:
     """Return a digest of what was learnt from own studies: features and labels, without where they came from."""
     rows = sorted([study.digest(), study.labels_C.tolist()] for study in own)
     return canonical_digest({"parent": parent.digest, "own": rows})
 
 
-def _fit_settings(request: RetrainRequest, data_digest: str) -> FitSettings:
+def _fit_settings(request: RetrainRequest, data_digest: str, reviewed_weight: float) -> FitSettings:
     config = request.config
     return FitSettings(
         seed=request.seed,
@@ -195,6 +205,7 @@ def _fit_settings(request: RetrainRequest, data_digest: str) -> FitSettings:
         batch_size=config.batch_size,
         keep="last",
         run_digest=f"{config_digest(config, exclude={'threads'})}-{request.seed}-{data_digest}",
+        reviewed_weight=reviewed_weight,
     )
 
 

@@ -43,7 +43,7 @@ def test_unknown_labels_give_exactly_zero_loss_and_gradient() -> None:
     known = torch.zeros(5, 4, dtype=torch.bool)
     known[2, 1] = True
     loss = focal_loss(logits, targets, known, torch.full((4,), 0.7), gamma=2.0)
-    mean_over_known(loss, known).backward()
+    mean_over_known(loss, known, torch.ones(5)).backward()
     assert logits.grad is not None
     assert logits.grad[2, 1] != 0
     assert torch.count_nonzero(logits.grad) == 1
@@ -65,7 +65,7 @@ def test_loss_and_gradient_stay_finite_for_extreme_logits() -> None:
 def test_a_batch_without_a_known_label_has_loss_zero() -> None:
     known = torch.zeros(2, 2, dtype=torch.bool)
     loss = focal_loss(torch.ones(2, 2), torch.zeros(2, 2), known, torch.full((2,), 0.5), gamma=2.0)
-    assert mean_over_known(loss, known) == 0
+    assert mean_over_known(loss, known, torch.ones(2)) == 0
 
 
 def test_prevalence_weights_balance_positives_and_negatives() -> None:

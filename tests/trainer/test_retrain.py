@@ -22,7 +22,7 @@ from trainer.datasets import StudyFeatures
 from trainer.evaluate import predict_logits
 from trainer.protocol import EpochEnded, Event, RetrainRequest, read_comparison
 from trainer.reference import ReferenceCohort, read_reference
-from trainer.retrain import fine_tune, own_features, own_repeats, run_retraining
+from trainer.retrain import fine_tune, own_features, own_repeats, run_retraining, statement_weight
 
 RAISED, LOWERED, UNREVIEWED = "meningioma", "sinusitis", "epidural_hematoma"
 ALL_TRAINED = RetrainConfig(epochs=6, heldout_fraction=0.0, threads=1)
@@ -198,6 +198,41 @@ def test_a_changed_parent_is_refused(tiny_run: TinyRun, tmp_path: Path) -> None:
 )
 def test_own_studies_make_up_their_share_of_an_epoch(n_own: int, n_replay: int, expected: int) -> None:
     assert own_repeats(n_own, n_replay, RetrainConfig(own_share=0.25, max_repeats=16)) == expected
+
+
+def test_every_correction_of_several_studies_moves_the_right_way(tiny_run: TinyRun, tmp_path: Path) -> None:
+    store, _ = _store(tmp_path, *({"sinusitis": False} for _ in range(3)))
+    parent, unlabelled = _own_studies(tiny_run, store)
+    keys = parent.manifest.finding_keys
+    own = []
+    for number, (study, logits_C) in enumerate(
+        zip(unlabelled, predict_logits(parent.classifier, unlabelled), strict=True)
+    ):
+        labels_C = np.full(len(keys), -1, dtype=np.int8)
+        # What the model says most and least surely, and something in between: each contradicted.
+        for column in np.argsort(logits_C)[[0, len(keys) // 2 + number, -1]]:
+            labels_C[column] = int(logits_C[column] < 0)
+        own.append(StudyFeatures(study.identifier, study.features_SD, labels_C, reviewed=True))
+    reference = read_reference(tiny_run.reference, parent.manifest)
+    request = _request(tiny_run, store, tmp_path / "out", ALL_TRAINED.model_copy(update={"epochs": 12}))
+    candidate, _ = fine_tune(parent, reference, own, request, tmp_path / "c.safetensors", lambda event: None)
+    moved = predict_logits(candidate, own) - predict_logits(parent.classifier, own)
+    labels = np.stack([study.labels_C for study in own])
+    assert set(np.unique(labels)) == {-1, 0, 1}
+    assert (moved[labels == 1] > 0).all()
+    assert (moved[labels == 0] < 0).all()
+
+
+def test_statements_make_up_their_share_of_the_loss() -> None:
+    labels = np.zeros(20, np.int8)
+    replay = [StudyFeatures("r", np.zeros((1, 1), np.float16), labels)] * 30
+    stated = np.full(20, -1, np.int8)
+    stated[:2] = 1
+    own = [StudyFeatures("o", np.zeros((1, 1), np.float16), stated, reviewed=True)] * 5
+    weight = statement_weight(own, replay, 2, RetrainConfig(own_share=0.25))
+    assert weight * 2 * 10 / (weight * 2 * 10 + 600) == pytest.approx(0.25)
+    assert statement_weight(own, replay, 1, RetrainConfig(own_share=0.9)) == 16.0
+    assert statement_weight(own, [], 1, RetrainConfig()) == 1.0
 
 
 def test_the_parents_weights_stay_as_they_are(tiny_run: TinyRun, tmp_path: Path) -> None:
