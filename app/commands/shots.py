@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import tempfile
 from pathlib import Path
 
 from app.commands.base import Environment
@@ -18,7 +19,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace, environment: Environment) -> int:
-    """Hand over to the window's side."""
+    """Hand over to the window's side, in a home of its own: a picture must never show the user's own patients."""
     from app.operations.files import require_folder
 
-    return environment.programs.shots(environment, require_folder(arguments.out))
+    out = require_folder(arguments.out)
+    with tempfile.TemporaryDirectory(prefix="head-ct-review-", ignore_cleanup_errors=True) as home:
+        return environment.programs.shots(Environment(Path(home), environment.programs), out)

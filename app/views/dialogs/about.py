@@ -19,6 +19,7 @@ PARTS = (
     ("peft", "Apache-2.0"),
     ("pydicom", "MIT"),
     ("SimpleITK", "Apache-2.0"),
+    ("nibabel", "MIT"),
     ("numpy", "BSD-3-Clause"),
     ("scipy", "BSD-3-Clause"),
     ("sqlalchemy", "MIT"),
