@@ -128,7 +128,7 @@ def _train_epoch(
     for batch in shuffled(data.train, settings.batch_size, settings.seed, epoch):
         context.raise_if_cancelled()
         weight_B = torch.where(batch.reviewed_B, settings.reviewed_weight, 1.0)
-        loss = mean_over_known(_checked_loss(classifier, batch, settings, alpha_C), batch.known_BC, weight_B)
+        loss = mean_over_known(label_losses(classifier, batch, settings, alpha_C), batch.known_BC, weight_B)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         optimiser.step()
@@ -136,8 +136,14 @@ def _train_epoch(
     return float(np.mean(losses))
 
 
-def _checked_loss(classifier: MoLREClassifier, batch: Batch, settings: FitSettings, alpha_C: Tensor) -> Tensor:
-    """Return the loss of every label, or refuse: one non-finite step would spoil every weight for good."""
+def label_losses(classifier: MoLREClassifier, batch: Batch, settings: FitSettings, alpha_C: Tensor) -> Tensor:
+    """Return the loss of every label (B, C), readers' statements with α = 0.5.
+
+    Raises
+    ------
+    TrainingError
+        If one is not finite: one such step would spoil every weight for good.
+    """
     logits_BC = classifier(batch.features_BSD, batch.mask_BS).logits_BC
     alpha_BC = torch.where(batch.reviewed_B.unsqueeze(1), 0.5, alpha_C)
     loss_BC = focal_loss(logits_BC, batch.targets_BC, batch.known_BC, alpha_BC, settings.loss.gamma)

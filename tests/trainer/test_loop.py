@@ -16,8 +16,9 @@ from tests.trainer.synthetic import make_studies
 from trainer.checkpoints import EpochRecord
 from trainer.config import LossConfig, OptimiserConfig
 from trainer.datasets import StudyFeatures, collate
-from trainer.evaluate import evaluate_studies
-from trainer.loop import FitData, FitResult, FitSettings, fit
+from trainer.evaluate import evaluate_studies, predict_logits
+from trainer.loop import FitData, FitResult, FitSettings, fit, label_losses
+from trainer.losses import prevalence_weights
 
 KEYS = ("a", "b", "c")
 WIDTH = 32
@@ -209,3 +210,49 @@ def test_padding_changes_no_logit() -> None:
     for row, study in enumerate(studies):
         alone = collate([study])
         assert torch.allclose(classifier(alone.features_BSD, alone.mask_BS).logits_BC[0], together[row], atol=1e-6)
+
+
+def _reviewed(n: int) -> tuple[StudyFeatures, ...]:
+    """Studies on which readers contradict what the other studies teach about the first finding: it is absent."""
+    return tuple(
+        StudyFeatures(study.identifier, study.features_SD, np.array([0, -1, -1], np.int8), reviewed=True)
+        for study in make_studies(n * 6, seed=7)
+        if study.labels_C[0] == 1
+    )[:n]
+
+
+def _mean_logit(folder: Path, **changes: object) -> float:
+    """Train on 60 ordinary studies and 4 contradicting ones; the first finding's mean logit on the latter."""
+    reviewed = _reviewed(4)
+    classifier = _classifier()
+    fit(
+        classifier,
+        FitData(KEYS, (*make_studies(60, seed=1), *reviewed), make_studies(20, seed=2)),
+        _settings(keep="last", max_epochs=20, **changes),
+        folder / "checkpoint.safetensors",
+        lambda record: None,
+    )
+    return float(predict_logits(classifier, reviewed)[:, 0].mean())
+
+
+def test_a_statement_counts_as_much_as_its_weight(tmp_path: Path) -> None:
+    light = _mean_logit(tmp_path / "light", reviewed_weight=1.0)
+    heavy = _mean_logit(tmp_path / "heavy", reviewed_weight=30.0)
+    assert heavy < light - 0.3
+
+
+def test_a_corrected_false_alarm_counts_as_much_as_a_corrected_miss(tmp_path: Path) -> None:
+    """From a classifier that says 0.5 to everything, statements of either kind must push equally hard."""
+    moved = {}
+    for present in (0, 1):
+        classifier = _classifier()
+        torch.nn.init.zeros_(classifier.head.weight)
+        labels = np.array([present, -1, -1], np.int8)
+        reviewed = [StudyFeatures(s.identifier, s.features_SD, labels, reviewed=True) for s in make_studies(8, seed=7)]
+        rare = prevalence_weights(torch.zeros(3), 0.01)
+        loss = label_losses(classifier, collate(reviewed), _settings(), rare)
+        loss.sum().backward()
+        assert classifier.head.bias.grad is not None
+        moved[present] = -float(classifier.head.bias.grad[0])
+    assert moved[1] == pytest.approx(-moved[0])
+    assert moved[1] > 0
