@@ -12,6 +12,7 @@ from typing import Any, cast
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.special import expit
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score, roc_curve
 
@@ -128,7 +129,8 @@ class FindingCalibration:
     platt
         Slope a and intercept b of ``sigmoid(a · logit + b)``, or None: no calibrated probability is shown.
     operating_point
-        Threshold on the uncalibrated probability, by Youden's index; 0.5 if `note` is ``too few``.
+        Threshold by Youden's index, on the probability that is shown: the calibrated one where `platt` is given, else
+        the raw one; 0.5 if `note` is ``too few``.
     """
 
     key: str
@@ -156,7 +158,10 @@ def _calibrate(key: str, labels_N: NDArray[np.int8], logits_N: NDArray[np.float3
         return FindingCalibration(key, None, 0.5, n_pos, n_neg, TOO_FEW)
     known = labels_N >= 0
     labels, logits = labels_N[known], logits_N[known].astype(np.float64)
-    return FindingCalibration(key, _platt(labels, logits), _youden(labels, logits), n_pos, n_neg, "")
+    platt = _platt(labels, logits)
+    slope, intercept = (1.0, 0.0) if platt is None else platt
+    operating_point = float(expit(slope * _youden(labels, logits) + intercept))
+    return FindingCalibration(key, platt, operating_point, n_pos, n_neg, "")
 
 
 def _platt(labels: NDArray[np.int8], logits: NDArray[np.float64]) -> tuple[float, float] | None:
@@ -167,10 +172,10 @@ def _platt(labels: NDArray[np.int8], logits: NDArray[np.float64]) -> tuple[float
 
 
 def _youden(labels: NDArray[np.int8], logits: NDArray[np.float64]) -> float:
+    """Return the best threshold on the logit."""
     false_rate, true_rate, thresholds = roc_curve(labels, logits, drop_intermediate=False)
     best = int(np.argmax(true_rate - false_rate))
     # Midway to the next score below, so that rounding of an equal logit cannot flip the verdict.
     above = thresholds[best]
     below = thresholds[best + 1] if best + 1 < len(thresholds) else above - 1.0
-    threshold = (above + below) / 2 if np.isfinite(above) else below
-    return float(1.0 / (1.0 + np.exp(-threshold)))
+    return float((above + below) / 2 if np.isfinite(above) else below)

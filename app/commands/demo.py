@@ -66,7 +66,6 @@ def take_pictures(environment: Environment, out: Path) -> list[Path]:
     """Take pictures of every screen in a process of their own: under xvfb-run if it is there, else off screen."""
     before = set(out.glob("*.png"))
     arguments = [sys.executable, str(Path(__file__).resolve().parents[2] / "main.py")]
-
     arguments += ["shots", "--out", str(out)]
     xvfb = shutil.which("xvfb-run")
     variables = {key: value for key, value in os.environ.items() if key != "WAYLAND_DISPLAY"}

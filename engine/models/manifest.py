@@ -89,7 +89,8 @@ class ManifestDraft(FrozenConfig):
     finding_keys
         The findings that it predicts, in the order of the head's rows.
     operating_points
-        Per finding key: at or above this probability the finding counts as positive.
+        Per finding key: at or above this the finding counts as positive. On the scale that is shown: the calibrated
+        probability where the package calibrates the key, else the raw one.
     """
 
     name: Slug

@@ -51,8 +51,26 @@ def test_operating_point_splits_separable_scores_between_the_classes() -> None:
     labels = _labels(10, 10)
     logits = np.where(labels == 1, 3.0, -1.0).astype(np.float32)
     (item,) = calibrate(("a",), labels, logits)
-    assert item.operating_point == pytest.approx(1 / (1 + np.exp(-1.0)))
+    assert item.platt is not None
+    slope, intercept = item.platt
+    assert item.operating_point == pytest.approx(1 / (1 + np.exp(-(slope * 1.0 + intercept))))
     assert item.note == ""
+
+
+def test_the_calibrated_probability_is_positive_exactly_where_youden_says_so() -> None:
+    """The reader sees the calibrated value beside the tick: both must be on one scale."""
+    random = np.random.default_rng(11)
+    labels = (random.random((400, 1)) < 0.15).astype(np.int8)
+    logits = (labels * 1.2 + random.normal(0, 1, (400, 1))).astype(np.float32)
+    (item,) = calibrate(("a",), labels, logits)
+    assert item.platt is not None
+    slope, intercept = item.platt
+    shown = 1 / (1 + np.exp(-(slope * logits + intercept)))
+    called = shown >= item.operating_point
+    youden = called[labels == 1].mean() - called[labels == 0].mean()
+    others = [(logits >= cut)[labels == 1].mean() - (logits >= cut)[labels == 0].mean() for cut in logits]
+    assert youden == pytest.approx(max(others))
+    assert item.operating_point < 0.5, "with 15 % prevalence the best calibrated threshold lies low"
 
 
 def test_too_few_cases_are_not_calibrated() -> None:
