@@ -1,26 +1,30 @@
-"""Resamples an acquired volume, tilted and unevenly spaced as it may be, onto a regular grid for rendering. No Qt.
+"""From an acquired volume, tilted and unevenly spaced as it may be, to a regular upright grid for rendering. No Qt.
 
-The grid's axes are those of LPS, so that the picture stands upright whatever the gantry did. Slab by slab, so that a
-thread that does this holds the interpreter only briefly.
+The grid's axes are those of LPS, so that the picture stands upright whatever the gantry did. The engine does the
+resampling; this module only says where the grid lies. It imports scipy, so it is loaded by the thread that works.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from engine.geometry import Volume, VolumeGeometry
+from engine.geometry import Volume
+from engine.preprocess.extent import corners_lps, require_bounded
+from engine.preprocess.reduce import padding_as_air, reduce_volume
+from engine.preprocess.resample import resample
+from engine.preprocess.spec import AIR_HU
 from engine.progress import NULL_CONTEXT, Context
 
-AIR_HU = -1000.0
 MIN_SPACING_MM = 1.2
 MAX_SIDE = 200
-MAX_EXTRAPOLATION = 0.5
 SOFT_TISSUE_HU = (-20.0, 110.0)
 EROSION_MM = 3.5
+SHOWN_RANGE = 3000.0
+"""Values that are not HU are stretched from `AIR_HU` over this range, so that the looks find something."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,59 +46,47 @@ class RegularGrid:
     spacing_mm: float
 
 
-def to_regular_grid(volume: Volume, context: Context = NULL_CONTEXT) -> RegularGrid:
-    """Resample linearly in the true geometry.
+def to_regular_grid(volume: Volume, max_side: int = MAX_SIDE, context: Context = NULL_CONTEXT) -> RegularGrid:
+    """Average fine detail and resample linearly in the true geometry, padding as air.
+
+    Parameters
+    ----------
+    max_side
+        Voxels along the longest side, at most: the spacing follows, never below `MIN_SPACING_MM`.
 
     Raises
     ------
     GeometryError
-        If the volume is a 2D stack.
+        If the volume is a 2D stack, or reaches further than a body.
     Cancelled
-        Between slabs.
+        Before or after averaging, or after resampling.
     """
     geometry = volume.require_geometry()
-    low, high = _bounds(geometry)
-    spacing = max(MIN_SPACING_MM, float(np.max(high - low)) / MAX_SIDE)
-    counts = np.floor((high - low) / spacing).astype(int) + 1
-    source = _as_hounsfield(volume)
-    grid = np.empty(counts[::-1], dtype=np.int16)
-    y, x = np.meshgrid(low[1] + np.arange(counts[1]) * spacing, low[0] + np.arange(counts[0]) * spacing, indexing="ij")
-    for index in range(counts[2]):
-        context.raise_if_cancelled()
-        context.progress(index, int(counts[2]), "Resampling for 3D")
-        points = np.stack([x, y, np.full_like(x, low[2] + index * spacing)], axis=-1)
-        grid[index] = _slab(source, geometry.lps_to_kji(points))
-    return RegularGrid(grid, (float(low[0]), float(low[1]), float(low[2])), spacing)
+    require_bounded(geometry)
+    corners = corners_lps(geometry)
+    low, size_mm = corners.min(axis=0), np.ptp(corners, axis=0)
+    spacing_mm = max(MIN_SPACING_MM, float(size_mm.max()) / (max_side - 1))
+    lps_from_kji = np.zeros((4, 4))
+    lps_from_kji[(2, 1, 0), (0, 1, 2)] = spacing_mm
+    lps_from_kji[:, 3] = (*low, 1.0)
+    columns, rows, slices = (int(count) for count in np.floor(size_mm / spacing_mm) + 1)
+    context.raise_if_cancelled()
+    reduced = reduce_volume(_in_shown_range(volume), spacing_mm, spacing_mm)
+    context.raise_if_cancelled()
+    voxels = resample(reduced, lps_from_kji, (slices, rows, columns))
+    context.raise_if_cancelled()
+    whole = np.clip(np.rint(voxels), -32768, 32767).astype(np.int16)
+    return RegularGrid(whole, (float(low[0]), float(low[1]), float(low[2])), spacing_mm)
 
 
-def _bounds(geometry: VolumeGeometry) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    slices, rows, columns = geometry.shape
-    corners = np.array(
-        [[k, j, i] for k in (0, slices - 1) for j in (0, rows - 1) for i in (0, columns - 1)], dtype=float
-    )
-    lps = geometry.kji_to_lps(corners)
-    return lps.min(axis=0), lps.max(axis=0)
-
-
-def _as_hounsfield(volume: Volume) -> NDArray[np.float32]:
-    """Return values for the presets: HU as they are with padding as air, others stretched over −1000..2000."""
-    values = volume.voxels.astype(np.float32)
-    if volume.padding_value is not None:
-        values[values == volume.padding_value] = AIR_HU
+def _in_shown_range(volume: Volume) -> Volume:
+    """Return a volume that the looks can show: HU as they are, other values stretched, with padding as air."""
     if volume.units == "HU":
-        return values
+        return volume
+    values = padding_as_air(volume.voxels, volume.padding_value).astype(np.float32)
     low, high = np.percentile(values[::2, ::4, ::4], [0.5, 99.8])
-    return np.asarray((values - low) / max(high - low, 1e-6) * 3000.0 + AIR_HU, dtype=np.float32)
-
-
-def _slab(source: NDArray[np.float32], kji: NDArray[np.float64]) -> NDArray[np.int16]:
-    """Interpolate one slab, shape (Y, X, 3) → (Y, X); half a slice beyond the ends at most, air further out."""
-    coordinates = np.moveaxis(kji, -1, 0)
-    outside = (coordinates[0] < -MAX_EXTRAPOLATION) | (coordinates[0] > len(source) - 1 + MAX_EXTRAPOLATION)
-    coordinates[0] = np.clip(coordinates[0], 0, len(source) - 1)
-    slab = ndimage.map_coordinates(source, coordinates, order=1, mode="constant", cval=AIR_HU)
-    slab[outside] = AIR_HU
-    return np.clip(np.rint(slab), -32768, 32767).astype(np.int16)
+    stretched = (values - low) / max(high - low, 1e-6) * SHOWN_RANGE + AIR_HU
+    return replace(volume, voxels=stretched.astype(np.float32), padding_value=None)
 
 
 def inside_skull(grid: RegularGrid, context: Context = NULL_CONTEXT) -> RegularGrid:

@@ -3,6 +3,7 @@
 # ruff: noqa: E402 - the Qt binding must be named before the interactor is imported
 from __future__ import annotations
 
+import numpy as np
 import vtkmodules.qt
 from PySide6.QtWidgets import QWidget
 
@@ -25,14 +26,23 @@ from vtkmodules.vtkRenderingAnnotation import vtkAnnotatedCubeActor
 from vtkmodules.vtkRenderingCore import vtkColorTransferFunction, vtkRenderer, vtkVolume, vtkVolumeProperty
 from vtkmodules.vtkRenderingVolume import vtkFixedPointVolumeRayCastMapper, vtkGPUVolumeRayCastMapper
 
-SOFTWARE_RENDERERS = ("llvmpipe", "softpipe", "swrast", "SWR")
-MOVING_RATE_HZ, STILL_RATE_HZ = 20.0, 5.0
+MOVING_RATE_HZ, STILL_RATE_HZ, FULL_QUALITY_HZ = 20.0, 5.0, 0.01
+ZOOM = 1.5
+
+Mapper = vtkFixedPointVolumeRayCastMapper | vtkGPUVolumeRayCastMapper
 
 
 class VolumeScene:
-    """One VTK pipeline in one widget; close it before its window closes."""
+    """One VTK pipeline in one widget; close it before its window closes.
 
-    def __init__(self, parent: QWidget) -> None:
+    Parameters
+    ----------
+    software
+        Whether OpenGL runs on the processor. VTK's own ray caster is then several times faster than its shaders, and
+        even a still picture is drawn in `1 / STILL_RATE_HZ` seconds: it blocks the GUI thread.
+    """
+
+    def __init__(self, parent: QWidget, software: bool) -> None:
         self.widget = QVTKRenderWindowInteractor(parent)
         self._renderer = vtkRenderer()
         self._renderer.SetBackground(0.043, 0.051, 0.059)
@@ -40,7 +50,9 @@ class VolumeScene:
         self._window.AddRenderer(self._renderer)
         self._interactor = self._window.GetInteractor()
         self._interactor.SetInteractorStyle(vtkInteractorStyleTrackballCamera())
-        self._mapper: vtkFixedPointVolumeRayCastMapper | vtkGPUVolumeRayCastMapper | None = None
+        self._software = software
+        self._started = False
+        self._mappers: dict[int, tuple[RegularGrid, Mapper, object]] = {}
         self._property = vtkVolumeProperty()
         self._property.ShadeOn()
         self._property.SetInterpolationTypeToLinear()
@@ -49,22 +61,18 @@ class VolumeScene:
         self._property.SetSpecular(0.15)
         self._volume = vtkVolume()
         self._volume.SetProperty(self._property)
-        self._image: vtkImageData | None = None
-        self._keep: object = None
         self._marker = vtkOrientationMarkerWidget()
 
     def start(self) -> None:
-        """Begin to answer the mouse; choose the mapper that the display can drive."""
-        if self._mapper is not None:
+        """Begin to answer the mouse."""
+        if self._started:
             return
+        self._started = True
         self.widget.Initialize()
-        software = any(name in self._window.ReportCapabilities() for name in SOFTWARE_RENDERERS)
-        self._mapper = vtkFixedPointVolumeRayCastMapper() if software else vtkGPUVolumeRayCastMapper()
-        self._mapper.SetAutoAdjustSampleDistances(True)
-        # Without a GPU a full-quality still frame takes seconds on the GUI thread: trade sharpness for answers.
+        still_hz = STILL_RATE_HZ if self._software else FULL_QUALITY_HZ
         self._interactor.SetDesiredUpdateRate(MOVING_RATE_HZ)
-        self._interactor.SetStillUpdateRate(STILL_RATE_HZ if software else 0.01)
-        self._volume.SetMapper(self._mapper)
+        self._interactor.SetStillUpdateRate(still_hz)
+        self._window.SetDesiredUpdateRate(still_hz)  # else every frame before the first drag has full quality
         self._marker.SetOrientationMarker(orientation_cube())
         self._marker.SetInteractor(self._interactor)
         self._marker.SetViewport(0.0, 0.0, 0.16, 0.18)
@@ -72,12 +80,8 @@ class VolumeScene:
         self._marker.InteractiveOff()
 
     def show(self, grid: RegularGrid, look: Look) -> None:
-        """Render a grid with a look."""
-        image, self._keep = as_image_data(grid)
-        if self._mapper is None:
-            return
-        self._mapper.SetInputData(image)
-        self._image = image
+        """Render a grid with a look; `start` must have been called."""
+        self._volume.SetMapper(self._mapper_of(grid))
         opacity, color = vtkPiecewiseFunction(), vtkColorTransferFunction()
         for value, alpha in look.opacity:
             opacity.AddPoint(value, alpha)
@@ -88,20 +92,39 @@ class VolumeScene:
         self._property.SetScalarOpacityUnitDistance(grid.spacing_mm)
         if not self._renderer.HasViewProp(self._volume):
             self._renderer.AddVolume(self._volume)
+        self.render()
+
+    def _mapper_of(self, grid: RegularGrid) -> Mapper:
+        """Return the mapper that holds a grid: its gradients are computed once, not at each change of the look."""
+        if id(grid) not in self._mappers:
+            mapper = vtkFixedPointVolumeRayCastMapper() if self._software else vtkGPUVolumeRayCastMapper()
+            mapper.SetAutoAdjustSampleDistances(True)
+            image, kept = as_image_data(grid)
+            mapper.SetInputData(image)
+            self._mappers[id(grid)] = grid, mapper, kept
+        return self._mappers[id(grid)][1]
+
+    def forget(self) -> None:
+        """Let go of the grids shown so far."""
+        self._renderer.RemoveVolume(self._volume)
+        self._volume.SetMapper(None)
+        self._mappers.clear()
+
+    def render(self) -> None:
+        """Draw a frame at the quality of a still picture."""
         self._window.Render()
 
-    def look_from_front(self) -> None:
-        """Face the patient, head up; the patient's right is on the left of the screen."""
-        if self._image is None:
-            return
-        x, y, z = self._image.GetCenter()
+    def look_from_front(self, grid: RegularGrid) -> None:
+        """Face the patient, head up; the patient's right is on the left of the screen. The next frame shows it."""
+        low = np.array(grid.origin_lps_mm)
+        high = low + (np.array(grid.voxels.shape[::-1]) - 1) * grid.spacing_mm
+        x, y, z = (low + high) / 2
         camera = self._renderer.GetActiveCamera()
         camera.SetFocalPoint(x, y, z)
         camera.SetPosition(x, y - 500, z + 60)
         camera.SetViewUp(0, 0, 1)
-        self._renderer.ResetCamera()
-        camera.Zoom(1.5)
-        self._window.Render()
+        self._renderer.ResetCamera(*np.stack([low, high], axis=1).ravel())
+        camera.Zoom(ZOOM)
 
     def close(self) -> None:
         """Release the OpenGL resources and break VTK's cycles with the widget."""
@@ -110,6 +133,7 @@ class VolumeScene:
         self._interactor.RemoveObservers(vtkCommand.CreateTimerEvent)
         self._interactor.RemoveObservers(vtkCommand.DestroyTimerEvent)
         self._window.RemoveObservers(vtkCommand.CursorChangedEvent)
+        self.forget()
         self._renderer.RemoveAllViewProps()
         self._window.RemoveRenderer(self._renderer)
         self.widget.Finalize()

@@ -1,7 +1,7 @@
 """The window of the 3D view: two looks, the rendering, or the reason why there is none. It may fail alone.
 
 Nothing is rendered from the acquired slices directly: they are first resampled in a thread to a regular LPS grid
-(`app.views.volume_grid`), so that tilt and uneven spacing come out true. The same thread imports VTK.
+(`app.views.volume_grid`), so that tilt and uneven spacing come out true. The same thread imports VTK and scipy.
 """
 
 from __future__ import annotations
@@ -17,19 +17,22 @@ from PySide6.QtGui import QCloseEvent, QOffscreenSurface, QOpenGLContext, QShowE
 from PySide6.QtWidgets import QComboBox, QHBoxLayout, QLabel, QPushButton, QStackedWidget, QVBoxLayout, QWidget
 
 from app.views import theme
-from app.views.volume_grid import RegularGrid, inside_skull, to_regular_grid
 from app.views.volume_looks import LOOKS
 from engine.errors import HeadCTError
 from engine.geometry import Volume
 from engine.progress import Cancelled, CancelToken
 
 if TYPE_CHECKING:
+    from app.views.volume_grid import RegularGrid
     from app.views.volume_view import VolumeScene
 
 NO_OPENGL = "OpenGL is not available on this display, so there is no 3D view. Everything else works."
 NO_VTK = "VTK cannot be loaded, so there is no 3D view. Everything else works."
 NO_POSITION = "These images have no position in space, so they cannot be stacked into a volume."
 PREPARING = "Resampling the slices for 3D…"
+GL_RENDERER = 0x1F01
+SOFTWARE_RENDERERS = ("llvmpipe", "softpipe", "swrast", "SWR", "GDI Generic")
+SIDE, SOFTWARE_SIDE = 200, 140
 NOTE = "Resampled for display; not for measurement. Drag: turn · wheel: zoom · Shift+drag: move"
 
 
@@ -39,12 +42,21 @@ class _Grids:
     brain: RegularGrid
 
 
-def opengl_available() -> bool:
-    """Ask Qt for an OpenGL context; VTK itself may end the process where there is none."""
+def opengl_renderer() -> str:
+    """Return the name of what renders OpenGL here, empty where nothing does: VTK itself may then end the process."""
     surface = QOffscreenSurface()
     surface.create()
     context = QOpenGLContext()
-    return context.create() and context.makeCurrent(surface)
+    if not (context.create() and context.makeCurrent(surface)):
+        return ""
+    name = str(context.functions().glGetString(GL_RENDERER))
+    context.doneCurrent()
+    return name
+
+
+def is_software(renderer: str) -> bool:
+    """Whether OpenGL runs on the processor: then voxels and rays are traded for an answer in time."""
+    return any(name in renderer for name in SOFTWARE_RENDERERS)
 
 
 class VolumeWindow(QWidget):
@@ -60,6 +72,7 @@ class VolumeWindow(QWidget):
         self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="volume-3d")
         self._grids: _Grids | None = None
         self._scene: VolumeScene | None = None
+        self._renderer = ""
         self.look = QComboBox()
         for look in LOOKS:
             self.look.addItem(look.label, look.key)
@@ -94,11 +107,17 @@ class VolumeWindow(QWidget):
         self._token.cancel()
         self._token = token = CancelToken()
         self._grids = None
+        if self._scene is not None:
+            self._scene.forget()
         if volume.geometry is None or volume.geometry.n_slices < 2:
             self._say(NO_POSITION)
             return
+        self._renderer = self._renderer or opengl_renderer()
+        if not self._renderer:
+            self._say(NO_OPENGL)
+            return
         self._say(PREPARING)
-        future = self._pool.submit(_prepare, volume, token)
+        future = self._pool.submit(_prepare, volume, SOFTWARE_SIDE if is_software(self._renderer) else SIDE, token)
         future.add_done_callback(lambda done: self._hand_over(done, token))
 
     def _hand_over(self, future: Future[_Grids], token: CancelToken) -> None:
@@ -124,17 +143,14 @@ class VolumeWindow(QWidget):
         if not self.isVisible():
             return
         if self._scene is None:
-            if not opengl_available():
-                self._say(NO_OPENGL)
-                return
             from app.views.volume_view import VolumeScene  # already imported by the thread
 
-            self._scene = VolumeScene(self.pages)
+            self._scene = VolumeScene(self.pages, is_software(self._renderer))
             self.pages.addWidget(self._scene.widget)
         self.pages.setCurrentWidget(self._scene.widget)
         self._scene.start()
+        self._scene.look_from_front(self._grids.whole)
         self._apply()
-        self._reset_camera()
 
     def _say(self, text: str) -> None:
         self.message.setText(text)
@@ -160,7 +176,8 @@ class VolumeWindow(QWidget):
 
     def _reset_camera(self) -> None:
         if self._scene is not None and self._grids is not None:
-            self._scene.look_from_front()
+            self._scene.look_from_front(self._grids.whole)
+            self._scene.render()
 
     def showEvent(self, event: QShowEvent) -> None:
         """Render what was prepared while the window was hidden."""
@@ -184,11 +201,13 @@ class VolumeWindow(QWidget):
         self._pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _prepare(volume: Volume, token: CancelToken) -> _Grids:
+def _prepare(volume: Volume, max_side: int, token: CancelToken) -> _Grids:
     """Return both grids; runs in the worker's thread. Raises Cancelled once a newer volume was asked for."""
+    from app.views.volume_grid import inside_skull, to_regular_grid
+
     context = _TokenContext(token)
     importlib.import_module("app.views.volume_view")
-    whole = to_regular_grid(volume, context)
+    whole = to_regular_grid(volume, max_side, context)
     return _Grids(whole, inside_skull(whole, context))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +28,7 @@ from app.views.volume_grid import AIR_HU, inside_skull, to_regular_grid
 from app.views.volume_window import NO_OPENGL, NO_POSITION, VolumeWindow
 from engine.findings.catalogue import Catalogue
 from engine.geometry import Volume, VolumeGeometry
+from engine.progress import Cancelled, CancelToken
 from tests.support.analyses import NOTICE, make_head, make_volume
 from tests.support.window import RecordingActions, filled_models, show_window
 
@@ -205,6 +207,31 @@ def test_the_brain_look_leaves_skull_and_scalp_out() -> None:
     assert 0.2 < len(kept) / np.count_nonzero((grid.voxels > -20) & (grid.voxels < 110)) <= 1
 
 
+def test_padding_is_air_in_3d_and_fewer_voxels_hold_the_same_cube() -> None:
+    volume, centre, side = tilted_cube()
+    voxels = volume.voxels.copy()
+    voxels[:, :10] = 3000
+    grid = to_regular_grid(replace(volume, voxels=voxels, padding_value=3000), max_side=70)
+    assert max(grid.voxels.shape) <= 70
+    bone = np.argwhere(grid.voxels > 0)[:, ::-1] * grid.spacing_mm + np.array(grid.origin_lps_mm)
+    assert bone.mean(axis=0) == pytest.approx(centre, abs=1.0)
+    assert len(bone) * grid.spacing_mm**3 == pytest.approx(side**3, rel=0.1)
+
+
+def test_values_that_are_not_hounsfield_units_are_stretched_so_that_3d_shows_something() -> None:
+    volume = make_head((12, 64, 64))
+    faint = replace(volume, voxels=((volume.voxels + 1000) // 20).astype(np.int16), units="unknown")
+    assert to_regular_grid(volume).voxels.max() > 300
+    assert to_regular_grid(faint).voxels.max() > 300
+
+
+def test_a_volume_no_longer_wanted_is_not_resampled() -> None:
+    token = CancelToken()
+    token.cancel()
+    with pytest.raises(Cancelled):
+        volume_window._prepare(make_head((6, 32, 32)), 200, token)
+
+
 def test_the_3d_view_renders_both_looks_and_closes_cleanly(qtbot: QtBot, shown: Shown, models: ReviewModels) -> None:
     window, _ = shown
     models.viewer.set_volume(make_head((12, 64, 64)), None)
@@ -232,7 +259,7 @@ def test_without_opengl_only_the_3d_view_says_so(
     qtbot: QtBot, shown: Shown, models: ReviewModels, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     window, _ = shown
-    monkeypatch.setattr(volume_window, "opengl_available", lambda: False)
+    monkeypatch.setattr(volume_window, "opengl_renderer", lambda: "")
     models.viewer.set_volume(make_head((6, 32, 32)), None)
     window.command_actions["volume"].trigger()
     view = window.command_target.volume_window
