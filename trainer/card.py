@@ -9,6 +9,7 @@ from trainer.evaluate import Evaluation, FindingCalibration
 from trainer.protocol import Comparison, SetComparison
 
 WORSE_BY = 0.02
+WEAK_BELOW = 0.6
 
 
 def train_card(
@@ -53,14 +54,17 @@ To show how the program works, from opening a study to retraining, with a model 
 
 {_table(evaluation, {item.key: item for item in calibration})}
 
-A calibrated probability is Platt's; the operating point is Youden's, on the uncalibrated probability; both from the
-calibration phantoms, and neither where these have too few cases (then the operating point is 0.5).
+{_weak_line(evaluation)}
+
+A calibrated probability is Platt's; the operating point is Youden's, on the probability that is shown; both from the
+calibration phantoms. There is no calibrated probability where these have too few cases (the operating point is 0.5
+then) or where a higher output did not mean a more likely finding.
 
 ## Training
-Multi-label focal loss (γ = {config.loss.gamma:g}, prevalence weights), AdamW with
-{config.optimiser.head_learning_rate:g} for the head, {config.optimiser.pooling_learning_rate:g} for the pooling query
-and {config.optimiser.molre_learning_rate:g} for the mixture, at least {config.schedule.min_epochs} epochs, stopped
-after {config.schedule.patience} without a better mean validation AUC.
+Multi-label focal loss (γ = {config.loss.gamma:g}, prevalence weights). AdamW with learning rates of
+{config.optimiser.head_learning_rate:g} (head), {config.optimiser.pooling_learning_rate:g} (pooling query) and
+{config.optimiser.molre_learning_rate:g} (mixture). At least {config.schedule.min_epochs} epochs, stopped after
+{config.schedule.patience} without a better mean validation AUC.
 """
 
 
@@ -135,6 +139,14 @@ def _mean_line(evaluation: Evaluation) -> str:
         f"Mean AUC {evaluation.mean_auc:.3f} ± {evaluation.std_auc:.3f} (standard deviation over the "
         f"{evaluation.n_scored} findings that have one)."
     )
+
+
+def _weak_line(evaluation: Evaluation) -> str:
+    """Name what was not learnt, so that nobody has to find it in the table."""
+    weak = [score.key for score in evaluation.findings if score.auc is not None and score.auc < WEAK_BELOW]
+    if not weak:
+        return f"No finding that has an AUC is below {WEAK_BELOW:g}."
+    return f"**Not learnt, or hardly (AUC below {WEAK_BELOW:g}): {', '.join(weak)}.**"
 
 
 def _table(evaluation: Evaluation, calibration: Mapping[str, FindingCalibration]) -> str:

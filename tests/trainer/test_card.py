@@ -1,6 +1,10 @@
 from __future__ import annotations
 
-from trainer.card import verdict
+import numpy as np
+
+from trainer.card import train_card, verdict
+from trainer.config import TrainConfig
+from trainer.evaluate import calibrate, evaluate
 from trainer.protocol import FindingComparison, SetComparison
 
 
@@ -45,3 +49,16 @@ def test_the_verdict_says_so_when_nothing_got_worse() -> None:
     text = verdict(_measured(50, {"a": (0.9, 0.89)}), _measured(0, {}, "reviewed studies"))
     assert "none lost more than 0.02" in text
     assert "too few" not in text
+
+
+def test_the_card_names_what_was_not_learnt_and_what_has_too_few_cases() -> None:
+    labels = np.array([[1, 1, 1]] * 3 + [[1, 1, 0]] * 9 + [[0, 0, 0]] * 12, np.int8)
+    logits = np.stack([labels[:, 0], 1 - labels[:, 1], labels[:, 2]], axis=1).astype(np.float32)
+    evaluation = evaluate(("good", "backwards", "rare"), labels, logits)
+    calibration = calibrate(("good", "backwards", "rare"), labels, logits)
+    card = train_card(TrainConfig(), evaluation, calibration, "d" * 64, 7)
+    assert "Not learnt, or hardly (AUC below 0.6): backwards." in card
+    assert "| good | 1.000 | 12 | 12 |" in card
+    assert "| rare | too few | 3 | 21 | 0.500 | no |" in card
+    assert "Trained on synthetic phantoms, for demonstration only" in card
+    assert "meaningless" in card
