@@ -25,7 +25,7 @@ bench: $(VENV)/.dev
 	@status=0; for script in benchmarks/*.py; do echo "== $$script"; \
 	  xvfb-run -a -s "-screen 0 1920x1080x24" $(BIN)/python $$script || status=1; done; exit $$status
 
-shots: $(VENV)/.runtime
+shots: $(VENV)/.dev
 	xvfb-run -a -s "-screen 0 1920x1080x24" $(BIN)/python main.py shots --out docs/pictures
 
 $(VENV)/.system: scripts/system_libraries.py
@@ -41,6 +41,7 @@ $(VENV)/.runtime: $(VENV)/.system pyproject.toml constraints.txt
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.runtime
+	$(PYTHON) scripts/system_libraries.py --virtual-display
 	$(BIN)/python -m pip install $(PIP_FLAGS) -c constraints.txt -e '.[dev]'
 	@touch $@
 

@@ -1,7 +1,8 @@
 """Check the system libraries that Qt and VTK load at run time, before anything is installed with pip.
 
 Standard library only: it runs with the system's Python. As root on a Debian-like system it installs what is missing;
-otherwise it prints the exact command and exits with 5. On Windows and macOS the wheels bring all that they need.
+otherwise it prints the exact command and exits with 5. A virtual display is asked for with ``--virtual-display`` (tests and
+pictures need one), and installed for root where there is no display at all. On Windows and macOS the wheels bring all that they need.
 """
 
 from __future__ import annotations
@@ -52,10 +53,11 @@ FONTS = "fonts-dejavu-core"
 ENVIRONMENT_ERROR = 5
 
 
-def missing_packages() -> list[str]:
+def missing_packages(virtual_display: bool) -> list[str]:
     """Name the Debian packages that stand for what this system lacks."""
     missing = [package for library, package in PACKAGE_OF_LIBRARY.items() if not _loads(library)]
-    missing += [package for program, package in PACKAGE_OF_PROGRAM.items() if shutil.which(program) is None]
+    if virtual_display:
+        missing += [package for program, package in PACKAGE_OF_PROGRAM.items() if shutil.which(program) is None]
     if not any(Path("/usr/lib").glob("*/dri/*swrast_dri.so")) and not any(Path("/usr/lib").glob("*/libgallium-*.so")):
         missing.append(MESA_DRIVERS)
     if not any(Path("/usr/share/fonts").rglob("*.ttf")):
@@ -90,11 +92,13 @@ def main() -> int:
     """Return 0 when everything is there, 5 when something has to be installed by hand."""
     if not sys.platform.startswith("linux"):
         return 0
-    packages = missing_packages()
+    debian = shutil.which("apt-get") is not None
+    installs = debian and os.geteuid() == 0
+    no_display = not os.environ.get("DISPLAY") and not os.environ.get("WAYLAND_DISPLAY")
+    packages = missing_packages("--virtual-display" in sys.argv[1:] or (installs and no_display))
     if not packages:
         return 0
-    debian = shutil.which("apt-get") is not None
-    if debian and os.geteuid() == 0:
+    if installs:
         return _install(packages)
     command = f"sudo apt-get install {' '.join(packages)}"
     print(
