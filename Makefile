@@ -23,7 +23,7 @@ lint: $(VENV)/.dev
 
 bench: $(VENV)/.dev
 	@status=0; for script in benchmarks/*.py; do echo "== $$script"; \
-	  xvfb-run -a -s "-screen 0 1920x1080x24" $(BIN)/python $$script || status=1; done; exit $$status
+	  xvfb-run -a -s "-screen 0 1920x1080x24" $(BIN)/python -m benchmarks.$$(basename $$script .py) || status=1; done; exit $$status
 
 shots: $(VENV)/.dev
 	xvfb-run -a -s "-screen 0 1920x1080x24" $(BIN)/python main.py shots --out docs/pictures
