@@ -191,6 +191,13 @@ class EvidenceModel:
         nearest = min(covered, key=lambda index: abs(index - prepared))
         self.jump_requested.emit(self._acquired[nearest][0])
 
+    def walk(self, steps: int) -> None:
+        """Ask the viewer for the acquired slice so many steps cranial of the one it shows; stops at the ends."""
+        if self._analysis is None or self._acquired_index is None:
+            return
+        last = self._analysis.acquired_weights.shape[1] - 1
+        self.jump_requested.emit(min(max(self._acquired_index + steps, 0), last))
+
     def jump_to_strongest(self, against: bool = False) -> None:
         """Ask the viewer for the slice that pushed the logit up (or down) most."""
         if self._view is None:

@@ -84,9 +84,11 @@ def make_toolbar(window: QMainWindow, actions: dict[str, QAction], presets: QCom
 
 def _add_button(toolbar: QToolBar, name: str, action: QAction) -> None:
     toolbar.addAction(action)
+    button = toolbar.widgetForAction(action)
+    button.setFocusPolicy(Qt.FocusPolicy.TabFocus)  # reached by Tab; a click leaves the keys with the viewer
     if name in WITH_TEXT:
         action.setIconText(SHORT_TEXT.get(name, action.text().rstrip("…")))
-        toolbar.widgetForAction(action).setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
+        button.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
 
 
 class PresetBox(QComboBox):
@@ -100,7 +102,7 @@ class PresetBox(QComboBox):
         self.setPlaceholderText("Custom window")
         self.setToolTip("Window preset (number keys)")
         self.setAccessibleName("Window preset")
-        self.setFocusPolicy(Qt.FocusPolicy.ClickFocus)
+        self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
         self.setMinimumWidth(140)
         self.activated.connect(self._choose)
         bind(self, viewer.window_changed, self._follow)

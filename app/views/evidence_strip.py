@@ -16,6 +16,7 @@ from PySide6.QtGui import (
     QFontMetrics,
     QHelpEvent,
     QImage,
+    QKeyEvent,
     QMouseEvent,
     QPainter,
     QPaintEvent,
@@ -30,6 +31,7 @@ from app.views import theme
 from app.views.bindings import bind
 
 GAP_PX = 6
+STEPS = {Qt.Key.Key_Left: -1, Qt.Key.Key_Right: 1, Qt.Key.Key_PageDown: -5, Qt.Key.Key_PageUp: 5}
 ROW_SHARES = (0.48, 0.20, 0.32)
 GATE_COLORS = np.asarray(pg.colormap.get("cividis").getLookupTable(nPts=256), dtype=np.uint8)
 
@@ -71,6 +73,7 @@ class EvidenceStrip(QWidget):
         self.setMinimumHeight(150)
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Expanding)
         self.setMouseTracking(True)
+        self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
         bind(self, model.view_changed, self._redraw)
         bind(self, model.split_changed, self._redraw)
         bind(self, model.cursor_changed, self._move_cursor)
@@ -94,7 +97,7 @@ class EvidenceStrip(QWidget):
         return StripLayout(*rows, QRect(left, rows[2].bottom() + 2, width, 2 * line), view.n_slices, legend)
 
     def _small_font(self) -> QFont:
-        return theme.scaled_font(self, 0.85)
+        return theme.small_font(self)
 
     # -- from the model -----------------------------------------------------------------------------------------
 
@@ -131,6 +134,14 @@ class EvidenceStrip(QWidget):
         if layout.ledger.left() <= event.position().x() <= layout.ledger.right() + 1:
             self._model.jump_to(layout.slice_at(event.position().x()))
 
+    def keyPressEvent(self, event: QKeyEvent) -> None:
+        """Walk along the axis by acquired slices; every other key is the window's."""
+        steps = STEPS.get(event.key())
+        if steps is None or self._model.view is None:
+            event.ignore()
+        else:
+            self._model.walk(steps)
+
     def event(self, event: QEvent) -> bool:
         """Answer a request for a tooltip with the numbers of the slice under the pointer."""
         if event.type() == QEvent.Type.ToolTip and isinstance(event, QHelpEvent):
@@ -159,6 +170,9 @@ class EvidenceStrip(QWidget):
             x = layout.x_of(cursor)
             painter.setPen(QPen(theme.CURSOR, 1.5))
             painter.drawLine(int(x), layout.ledger.top(), int(x), layout.gates.bottom())
+        if self.hasFocus():
+            painter.setPen(QPen(theme.FOCUS, 1))
+            painter.drawRect(self.rect().adjusted(0, 0, -1, -1))
 
     def _paint_empty(self, painter: QPainter) -> None:
         painter.fillRect(self.rect(), theme.BACKGROUND)

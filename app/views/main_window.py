@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 from PySide6.QtCore import QSize, Qt
@@ -13,6 +14,7 @@ from PySide6.QtWidgets import (
     QScrollBar,
     QSizePolicy,
     QSplitter,
+    QToolBar,
     QVBoxLayout,
     QWidget,
 )
@@ -35,7 +37,9 @@ from app.views.window_commands import WindowCommands
 
 TITLE = "Head CT review"
 BANNER = "RESEARCH USE ONLY — not a medical device, not for diagnosis"
-LEFT_PX, RIGHT_PX, STRIP_PX = 226, 376, 230
+WIDTH_PX, HEIGHT_PX = 1360, 860
+LEFT_PX, RIGHT_PX, STRIP_PX = 226, 410, 240
+MOST_RIGHT_PX = 640  # wider, a label would stand too far from its bar
 
 
 class MainWindow(QMainWindow):
@@ -55,22 +59,23 @@ class MainWindow(QMainWindow):
         fill_menus(self, self.commands, self.command_actions)
         self._lay_out()
         self._wire()
-        self.resize(1360, 860)
+        self.resize(WIDTH_PX, HEIGHT_PX)
         self.slice_view.setFocus()
 
     # -- construction -------------------------------------------------------------------------------------------
 
     def _make_panels(self) -> None:
         models, resources = self.models, self.resources
-        self.banner = QLabel()
+        self.banner = QLabel(wordWrap=True)  # never cut: a narrow window shows it in two lines
         self.banner.setProperty("role", "banner")
         self.banner.setAlignment(Qt.AlignmentFlag.AlignCenter)
-        self.banner.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
+        self.banner.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Minimum)
         self.notices_bar = NoticesBar(models.notices, resources)
         self.study_list = StudyListPanel(models.studies)
         self.slice_view = SliceView(models.viewer)
         self.slice_bar = QScrollBar(Qt.Orientation.Vertical)
         self.slice_bar.setAccessibleName("Slice")
+        self.slice_bar.setToolTip("Slice (wheel; Up, Down, PgUp, PgDown, Home, End in the viewer)")
         self.evidence_panel = EvidencePanel(models.evidence, resources)
         self.findings_panel = FindingsPanel(models.findings, resources)
         self.feedback_box = FeedbackBox(models.findings, resources)
@@ -81,7 +86,8 @@ class MainWindow(QMainWindow):
 
     def _lay_out(self) -> None:
         self.presets = PresetBox(self.models.viewer)
-        self.addToolBar(make_toolbar(self, self.command_actions, self.presets))
+        toolbar = make_toolbar(self, self.command_actions, self.presets)
+        self.addToolBar(toolbar)
         self.centre_split = QSplitter(Qt.Orientation.Vertical)
         self.centre_split.addWidget(self._viewer_with_bar())
         self.centre_split.addWidget(self.evidence_panel)
@@ -90,8 +96,9 @@ class MainWindow(QMainWindow):
         self.columns = QSplitter(Qt.Orientation.Horizontal)
         for widget in (self.study_list, self.centre_split, self._right_column()):
             self.columns.addWidget(widget)
-        self.columns.setStretchFactor(1, 1)
-        self.columns.setSizes([LEFT_PX, 800, RIGHT_PX])
+        for place, share in ((1, 5), (2, 2)):  # a wider screen gives the findings' labels room too
+            self.columns.setStretchFactor(place, share)
+        self.columns.setSizes([LEFT_PX, WIDTH_PX - LEFT_PX - RIGHT_PX, RIGHT_PX])
         self.columns.setCollapsible(1, False)
         central = QWidget()
         column = QVBoxLayout(central)
@@ -104,6 +111,16 @@ class MainWindow(QMainWindow):
         self.statusBar().addWidget(self.probe_text)
         self.statusBar().addPermanentWidget(self.job_status)
         self.statusBar().addPermanentWidget(self.reader_text)
+        self._order_tabs(toolbar)
+
+    def _order_tabs(self, toolbar: QToolBar) -> None:
+        """Let Tab walk as the eye does: toolbar, studies, viewer, evidence, findings, verdict."""
+        buttons = [toolbar.widgetForAction(action) for action in toolbar.actions() if not action.isSeparator()]
+        evidence, findings, box = self.evidence_panel, self.findings_panel, self.feedback_box
+        panels = (self.study_list.list, self.slice_view, evidence.split, evidence.jump, evidence.strip)
+        verdict = (*box.buttons.values(), box.reason, box.next, box.comment)
+        for first, second in pairwise((*buttons, *panels, findings.search, findings.sort, findings.tree, *verdict)):
+            QWidget.setTabOrder(first, second)
 
     def _viewer_with_bar(self) -> QWidget:
         holder = QWidget()
@@ -121,7 +138,7 @@ class MainWindow(QMainWindow):
         column.setSpacing(0)
         column.addWidget(self.findings_panel, 1)
         column.addWidget(self.feedback_box)
-        right.setMinimumWidth(300)
+        right.setMaximumWidth(MOST_RIGHT_PX)
         return right
 
     def _wire(self) -> None:

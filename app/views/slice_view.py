@@ -12,6 +12,7 @@ from PySide6.QtCore import QEvent, QPoint, QPointF, QRect, QRectF, Qt, Signal
 from PySide6.QtGui import (
     QColor,
     QEnterEvent,
+    QFocusEvent,
     QFontMetrics,
     QImage,
     QKeyEvent,
@@ -245,6 +246,16 @@ class SliceView(pg.GraphicsView):
         """Leave every key to the table of commands."""
         event.ignore()
 
+    def focusInEvent(self, event: QFocusEvent) -> None:
+        """Show where keys go."""
+        super().focusInEvent(event)
+        self.viewport().update()
+
+    def focusOutEvent(self, event: QFocusEvent) -> None:
+        """Take the frame away."""
+        super().focusOutEvent(event)
+        self.viewport().update()
+
     def leaveEvent(self, event: QEvent) -> None:
         """Clear the probe."""
         self._model.probe_at(None)
@@ -294,6 +305,9 @@ class SliceView(pg.GraphicsView):
         for place, text in texts.items():
             if text:
                 self._paint_text(painter, inner, place, text)
+        if self.hasFocus():
+            painter.setPen(theme.ACCENT)  # dimmer than elsewhere: it stands beside the picture most of the time
+            painter.drawRect(frame.adjusted(0, 0, -1, -1))
         painter.restore()
 
     def _paint_banner(self, painter: QPainter, frame: QRect, text: str) -> int:

@@ -14,9 +14,10 @@ RAISED = QColor("#1e2328")
 LINE = QColor("#2c3239")
 TEXT = QColor("#dde2e8")
 MUTED = QColor("#99a3ae")
-FAINT = QColor("#6b747e")
+FAINT = QColor("#848e99")
 ACCENT = QColor("#4aa3df")
 SELECTED = QColor("#1f3f5a")
+FOCUS = QColor("#cfe6f7")
 WARNING = QColor("#f0c541")
 DANGER = QColor("#ff6b57")
 GOOD = QColor("#3ecf9b")
@@ -28,7 +29,9 @@ TOWARDS_EXPERTS, AGAINST_EXPERTS = QColor("#ffc34d"), QColor("#9ad6f7")
 ATTENTION = QColor("#c9b3e6")
 CURSOR = QColor("#ffffff")
 POSITIVE_BAR, NEGATIVE_BAR = QColor("#e69f00"), QColor("#5b7f99")
-URGENCY = {"critical": QColor("#ff6b57"), "urgent": QColor("#f0c541"), "routine": QColor("#6b747e")}
+URGENCY = {"critical": QColor("#ff6b57"), "urgent": QColor("#f0c541"), "routine": QColor("#848e99")}
+URGENCY_SIGNS = {"critical": "▲", "urgent": "◆", "routine": "•"}
+SMALLEST_PX = 11.0
 
 
 def apply_theme(app: QApplication, resources: Path) -> None:
@@ -83,6 +86,14 @@ def scaled_font(widget: QWidget, factor: float, bold: bool = False) -> QFont:
     font = QFont(widget.font())
     font.setPointSizeF(font.pointSizeF() * factor)
     font.setBold(bold)
+    return font
+
+
+def small_font(widget: QWidget) -> QFont:
+    """Return the font of legends and axes: a little smaller than the widget's, never below 11 logical pixels."""
+    font = QFont(widget.font())
+    px_per_point = widget.logicalDpiY() / 72.0
+    font.setPointSizeF(max(font.pointSizeF() * 0.85, SMALLEST_PX / px_per_point))
     return font
 
 

@@ -77,7 +77,10 @@ class VolumeWindow(QWidget):
         for look in LOOKS:
             self.look.addItem(look.label, look.key)
         self.look.currentIndexChanged.connect(self._apply)
+        self.look.setAccessibleName("Look")
+        self.look.setToolTip("What is opaque: bone, or the soft tissue inside the skull")
         self.reset = QPushButton("Front view")
+        self.reset.setToolTip("Face the patient again, whole head in view")
         self.reset.clicked.connect(self._reset_camera)
         self.message = QLabel(alignment=Qt.AlignmentFlag.AlignCenter, wordWrap=True)
         self.pages = QStackedWidget()

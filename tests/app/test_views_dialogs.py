@@ -84,9 +84,11 @@ def test_retraining_from_plan_to_candidate(qtbot: QtBot, shown: Shown, models: R
     assert actions.named("start_retraining") == [(RetrainOptions(description="site A"),)]
     training.start()
     training.set_progress(3, 20, "Epoch 3 of 20")
+    assert dialog.curve is None
     for epoch in (1, 2, 3):
         training.add_epoch(CurvePoint(epoch, 1 / epoch, 2 / epoch))
     assert dialog.progress_text.text() == "Epoch 3 of 20"
+    assert dialog.curve is not None
     assert dialog.curve.listDataItems()[1].getData()[1].tolist() == pytest.approx([2, 1, 2 / 3])
     qtbot.mouseClick(dialog.cancel, Qt.MouseButton.LeftButton)
     assert actions.named("cancel_retraining") == [()]

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PySide6.QtCore import QEvent, QMimeData, QPoint, QPointF, Qt, QTimer, QUrl
-from PySide6.QtGui import QDropEvent, QMouseEvent, QWheelEvent
-from PySide6.QtWidgets import QApplication
+from PySide6.QtGui import QColor, QDropEvent, QMouseEvent, QWheelEvent
+from PySide6.QtWidgets import QAbstractButton, QApplication, QComboBox, QLineEdit, QListView, QTreeView, QWidget
 from pytestqt.qtbot import QtBot
 from shiboken6 import isValid
 
@@ -23,9 +23,11 @@ from app.viewmodels.notices import Notice
 from app.viewmodels.review import ReviewModels
 from app.viewmodels.status import AnalysisStatus
 from app.viewmodels.viewer import PRESETS, SeriesInfo
+from app.views import theme
 from app.views.commands import checked
 from app.views.main_window import MainWindow
-from app.views.panels.findings_items import ROW_ROLE
+from app.views.panels.findings_items import MARK_PX, ROW_ROLE, SLIM_BAR_PX, VERDICT_PX
+from app.views.panels.study_list import badge
 from engine.findings.catalogue import Catalogue
 from tests.support.analyses import HELD_OUT, NOTICE, acquired_weights, make_volume
 from tests.support.window import RecordingActions, filled_models, show_window, study_row
@@ -253,6 +255,15 @@ def test_the_cursor_is_drawn_where_the_viewer_is(shown: Shown, models: ReviewMod
         assert color.lightness() > 200
 
 
+def test_the_strip_is_walked_with_the_keys(qtbot: QtBot, shown: Shown, models: ReviewModels) -> None:
+    strip = shown[0].evidence_panel.strip
+    strip.setFocus()
+    models.viewer.slice_index = 5
+    for key, expected in (("Right", 6), ("Left", 5), ("PageUp", 10), ("PageUp", 11), ("PageDown", 6)):
+        qtbot.keyClick(strip, getattr(Qt.Key, f"Key_{key}"))
+        assert models.viewer.slice_index == expected
+
+
 def test_bars_point_the_way_of_their_sign(shown: Shown, models: ReviewModels) -> None:
     window, _ = shown
     strip, view = window.evidence_panel.strip, models.evidence.view
@@ -352,7 +363,7 @@ def test_clicking_a_row_selects_it_everywhere(qtbot: QtBot, shown: Shown, models
     assert models.findings.selected_key == key
     assert models.evidence.view is not None
     assert models.evidence.view.key == key
-    assert window.evidence_panel.title.text() == index.data(ROW_ROLE).finding.label
+    assert f">{index.data(ROW_ROLE).finding.label}</b>" in window.evidence_panel.text.text()
     qtbot.keyClick(tree, Qt.Key.Key_Down)
     assert models.findings.selected_key != key
     qtbot.keyClick(tree, Qt.Key.Key_N, Qt.KeyboardModifier.ShiftModifier)
@@ -548,6 +559,80 @@ def test_nothing_overlaps_at_the_sizes_supported(shown: Shown, size: tuple[int, 
     for widget in (*box.buttons.values(), box.reason, box.comment, window.findings_panel.search):
         assert not widget.visibleRegion().isEmpty()
         assert widget.width() >= widget.minimumSizeHint().width()
+
+
+def test_tab_reaches_every_control_in_view(qtbot: QtBot, shown: Shown) -> None:
+    window, _ = shown
+    reached: list[QWidget] = []
+    while (widget := QApplication.focusWidget()) is not None and widget not in reached:
+        reached.append(widget)
+        qtbot.keyClick(widget, Qt.Key.Key_Tab)
+    controls = [
+        widget
+        for kind in (QAbstractButton, QComboBox, QLineEdit, QTreeView, QListView)
+        for widget in window.findChildren(kind)
+        if widget.isVisible() and widget.isEnabled() and widget.objectName() != "qt_toolbar_ext_button"
+    ]
+    assert len(controls) > 20
+    inner = [widget for widget in controls if isinstance(widget.parent(), QLineEdit)]  # the icons inside a line edit
+    assert [widget for widget in controls if widget not in reached and widget not in inner] == []
+    assert reached.index(window.slice_view) == 0
+    places = [reached.index(widget) for widget in (window.evidence_panel.strip, window.findings_panel.tree)]
+    assert places == sorted(places)
+    assert window.study_list.list in reached[places[-1] :]
+
+
+def test_every_button_of_the_toolbar_names_its_key(shown: Shown) -> None:
+    window, _ = shown
+    for command in window.commands:
+        if command.toolbar and command.shortcuts:
+            assert f"({command.shortcuts[0]})" in window.command_actions[command.id].toolTip()
+
+
+def test_the_viewer_shows_whether_keys_go_to_it(qtbot: QtBot, shown: Shown) -> None:
+    window, _ = shown
+
+    def edge() -> QColor:
+        return window.slice_view.viewport().grab().toImage().pixelColor(0, 40)
+
+    assert edge() == theme.ACCENT
+    window.findings_panel.search.setFocus()
+    assert edge() != theme.ACCENT
+
+
+@pytest.mark.parametrize("size", [(1000, 600), (1366, 768), (1920, 1080)])
+def test_texts_are_whole_and_large_enough(qtbot: QtBot, shown: Shown, size: tuple[int, int]) -> None:
+    window, _ = shown
+    window.resize(*size)
+    qtbot.wait(20)
+    for label in (window.banner, window.evidence_panel.text, window.feedback_box.definition):
+        assert label.height() >= label.heightForWidth(label.width()) > 0
+    strip = window.evidence_panel.strip
+    assert strip.height() >= strip.minimumHeight()
+    assert theme.small_font(strip).pointSizeF() * strip.logicalDpiY() / 72 >= theme.SMALLEST_PX - 0.01
+    layout = strip.strip_layout()
+    assert layout is not None
+    assert layout.axis.bottom() <= strip.height()
+
+
+def test_labels_come_before_bars_where_room_is_scarce(qtbot: QtBot, shown: Shown, catalogue: Catalogue) -> None:
+    window, _ = shown
+    window.resize(1366, 768)
+    qtbot.wait(20)
+    row = window.findings_panel.tree.viewport().width()
+    metrics = window.findings_panel.tree.fontMetrics()
+    beside = SLIM_BAR_PX + MARK_PX + VERDICT_PX + metrics.horizontalAdvance("0.00") + 18
+    too_long = [
+        finding.label for finding in catalogue.values() if metrics.horizontalAdvance(finding.label) > row - beside
+    ]
+    assert too_long == []
+
+
+def test_the_badge_says_the_urgency_by_a_sign_too() -> None:
+    text, color = badge(study_row(state="analysed", n_positive=3, most_urgent="urgent"))
+    assert text == "◆ 3 positive"
+    assert color == theme.URGENCY["urgent"]
+    assert badge(study_row(state="analysed", n_positive=0, most_urgent=None))[0] == "0 positive"
 
 
 def test_a_closed_window_leaves_nothing_behind(qtbot: QtBot, models: ReviewModels, resources: Path) -> None:

@@ -106,6 +106,7 @@ def make_table(columns: tuple[str, ...]) -> QTableWidget:
     """Return an empty table whose rows are selected whole and never edited."""
     table = QTableWidget(0, len(columns))
     table.setHorizontalHeaderLabels(columns)
+    table.setTabKeyNavigation(False)
     table.verticalHeader().setVisible(False)
     table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
     table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)

@@ -30,6 +30,8 @@ EXPLANATION = (
     "set and activate the candidate; one step back stays possible. Findings without a verdict are left out of the "
     "loss: silence is not agreement."
 )
+NOTHING_YET = "Progress, the losses, and the comparison of the candidate with the model in use come here."
+NO_CURVE = "The losses are drawn here after the first epoch."
 
 
 class RetrainDialog(QDialog):
@@ -45,7 +47,9 @@ class RetrainDialog(QDialog):
         self.progress_text = QLabel()
         self.message = QLabel(wordWrap=True)
         self.message.setProperty("role", "warning")
-        self.curve = LossCurve()
+        self.curve: LossCurve | None = None
+        self._no_curve = QLabel(NO_CURVE, alignment=Qt.AlignmentFlag.AlignCenter)
+        self._no_curve.setProperty("role", "muted")
         self.summary = QLabel(wordWrap=True)
         self.table = make_table(COLUMNS)
         self.pages = QStackedWidget()
@@ -72,9 +76,11 @@ class RetrainDialog(QDialog):
     def _lay_out(self) -> None:
         explanation = QLabel(EXPLANATION, wordWrap=True)
         explanation.setProperty("role", "muted")
-        running = _page(self.progress_text, self.progress, self.curve)
+        self._running = _page(self.progress_text, self.progress, self._no_curve)
+        empty = QLabel(NOTHING_YET, alignment=Qt.AlignmentFlag.AlignCenter, wordWrap=True)
+        empty.setProperty("role", "muted")
         compared = _page(self.summary, self.table)
-        for page in (QWidget(), running, compared):
+        for page in (_page(empty), self._running, compared):
             self.pages.addWidget(page)
         buttons = QHBoxLayout()
         for button in (self.start, self.cancel, self.activate, self.discard):
@@ -123,7 +129,13 @@ class RetrainDialog(QDialog):
                 self.table.setItem(place, column, item)
 
     def _show_curve(self) -> None:
-        self.curve.set_points(self._model.curve)
+        """Draw the epochs so far; the plot is made with the first, as it takes longer than the whole dialog."""
+        if self._model.curve and self.curve is None:
+            self.curve = LossCurve()
+            self._running.layout().replaceWidget(self._no_curve, self.curve)
+            self._no_curve.hide()
+        if self.curve is not None:
+            self.curve.set_points(self._model.curve)
 
     # -- from the reader ----------------------------------------------------------------------------------------
 

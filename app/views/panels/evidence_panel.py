@@ -1,7 +1,8 @@
-"""The strip under the viewer: its title, the plain sentence, the jump buttons and the painted rows."""
+"""The strip under the viewer: its title with the plain sentence, the jump buttons and the painted rows."""
 
 from __future__ import annotations
 
+from html import escape
 from pathlib import Path
 
 from PySide6.QtCore import Qt
@@ -11,7 +12,6 @@ from app.viewmodels.evidence import EvidenceModel
 from app.views import theme
 from app.views.bindings import bind
 from app.views.evidence_strip import EvidenceStrip
-from app.views.widgets import ElidedLabel
 
 HELP = (
     "The ledger splits this finding's logit exactly over slices, frozen path and experts. Attention is one "
@@ -26,10 +26,9 @@ class EvidencePanel(QWidget):
     def __init__(self, model: EvidenceModel, resources: Path, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._model = model
-        self.title = QLabel()
-        self.title.setProperty("role", "heading")
-        self.sentence = ElidedLabel()
-        self.sentence.setProperty("role", "muted")
+        self.text = QLabel(wordWrap=True)
+        self.text.setTextFormat(Qt.TextFormat.RichText)
+        self.text.setProperty("role", "muted")
         self.split = QToolButton(text="Split (B)", checkable=True)
         self.split.setToolTip("Split every bar into the frozen path and the sum of the experts (B)")
         self.split.toggled.connect(self._set_split)
@@ -42,8 +41,7 @@ class EvidencePanel(QWidget):
         row = QHBoxLayout()
         row.setContentsMargins(8, 2, 8, 0)
         row.setSpacing(10)
-        row.addWidget(self.title)
-        row.addWidget(self.sentence, 1)
+        row.addWidget(self.text, 1)
         row.addWidget(self.split)
         row.addWidget(self.jump)
         layout = QVBoxLayout(self)
@@ -58,9 +56,9 @@ class EvidencePanel(QWidget):
 
     def _show(self) -> None:
         view = self._model.view
-        self.title.setText("Evidence" if view is None else view.label)
-        self.sentence.setText("" if view is None else view.sentence)
-        self.sentence.setToolTip("" if view is None else f"{view.sentence}\n\n{HELP}")
+        title, sentence = ("Evidence", "") if view is None else (view.label, view.sentence)
+        bold = f"<b style='color:{theme.TEXT.name()}'>{escape(title)}</b>"
+        self.text.setText(f"{bold}&nbsp;&nbsp; {escape(sentence)}")  # one text, so that it wraps as one
         self.jump.setEnabled(view is not None and view.strongest_for is not None)
         self.split.setEnabled(view is not None)
 

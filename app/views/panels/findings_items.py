@@ -15,7 +15,8 @@ AnyIndex = QModelIndex | QPersistentModelIndex
 ROW_ROLE = Qt.ItemDataRole.UserRole
 Groups = tuple[tuple[str, tuple[FindingRow, ...]], ...]
 
-BAR_PX, MARK_PX, VERDICT_PX = 64, 18, 18
+MARK_PX, VERDICT_PX = 18, 18
+SLIM_BAR_PX, WIDE_BAR_PX, BESIDE_BAR_PX = 40, 110, 370
 
 
 class FindingsItems(QAbstractItemModel):
@@ -221,7 +222,8 @@ class FindingDelegate(QStyledItemDelegate):
         painter.setPen(theme.TOWARDS if row.positive else theme.MUTED)
         painter.drawText(room, aligned, f"{row.value:.2f}")
         value_px = painter.fontMetrics().horizontalAdvance("0.00") + 8
-        bar = QRect(room.right() - value_px - BAR_PX, room.center().y() - 4, BAR_PX, 9)
+        bar_px = min(max(room.width() - BESIDE_BAR_PX, SLIM_BAR_PX), WIDE_BAR_PX)  # the label comes first
+        bar = QRect(room.right() - value_px - bar_px, room.center().y() - 4, bar_px, 9)
         self._paint_bar(painter, bar, row)
         return bar.left()
 

@@ -14,6 +14,10 @@ from app.views.bindings import bind
 from app.views.panels.findings_items import ROW_ROLE, FindingDelegate, FindingsItems
 
 SEARCH_DELAY_MS = 80
+URGENCY_LEGEND = " ".join(
+    f"<span style='color:{theme.URGENCY[urgency].name()}'>{sign}</span>&nbsp;{urgency}"
+    for urgency, sign in theme.URGENCY_SIGNS.items()
+)
 SORTS = (
     ("By category, urgency", ("urgency", True)),
     ("By category, value", ("value", True)),
@@ -38,6 +42,7 @@ class FindingsPanel(QWidget):
         self.sort = QComboBox()
         for text, order in SORTS:
             self.sort.addItem(text, order)
+        self.sort.setAccessibleName("Order of the findings")
         self.sort.setToolTip("Order of the list; findings that the model does not cover come last")
         self.tree = self._make_tree(resources)
         self.status = _label("muted", wrap=True)
@@ -51,6 +56,7 @@ class FindingsPanel(QWidget):
         search = QLineEdit(placeholderText="Search findings (Ctrl+F)")
         search.setClearButtonEnabled(True)
         search.setAccessibleName("Search findings and synonyms")
+        search.setToolTip("Labels and synonyms (Ctrl+F); Return goes to the first match")
         search.addAction(theme.icon(resources, "search"), QLineEdit.ActionPosition.LeadingPosition)
         return search
 
@@ -131,8 +137,8 @@ class FindingsPanel(QWidget):
         self.notice.setVisible(bool(self.notice.text()))
         covered = [row for row in self._model.rows if row.covered]
         name = "calibrated probability" if covered and all(row.calibrated for row in covered) else "uncalibrated score"
-        self.legend.setText(f"Bar: {name}, tick: operating point" if covered else "")
-        self.legend.setVisible(bool(covered))
+        self.legend.setText(f"{URGENCY_LEGEND} · bar: {name}, tick: operating point" if covered else URGENCY_LEGEND)
+        self.legend.setVisible(bool(self._model.rows))
         self._show_status(self._model.status)
 
     def _show_status(self, status: AnalysisStatus) -> None:

@@ -74,6 +74,7 @@ def tooltip(row: StudyRow) -> str:
         row.description,
         f"{row.n_slices} {KIND_TEXT[row.kind]}",
         f"{row.state}: {row.state_text}" if row.state_text else row.state,
+        f"Most urgent positive finding: {row.most_urgent}" if row.n_positive and row.most_urgent else "",
     )
     return "\n".join(part for part in parts if part)
 
@@ -87,8 +88,9 @@ def badge(row: StudyRow) -> tuple[str, QColor]:
     if row.state == "failed":
         return "failed", theme.DANGER
     if row.state == "analysed":
-        color = theme.URGENCY[row.most_urgent] if row.n_positive and row.most_urgent else theme.GOOD
-        return f"{row.n_positive or 0} positive", color
+        if not row.n_positive or row.most_urgent is None:
+            return f"{row.n_positive or 0} positive", theme.GOOD
+        return f"{theme.URGENCY_SIGNS[row.most_urgent]} {row.n_positive} positive", theme.URGENCY[row.most_urgent]
     return ("view only", theme.WARNING) if row.state_text or row.kind == "stack" else ("new", theme.MUTED)
 
 
