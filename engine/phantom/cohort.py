@@ -19,6 +19,7 @@ from engine.progress import NULL_CONTEXT, Context
 
 NOTICE = "SYNTHETIC PHANTOM, no patient. For demonstration and tests only, not for diagnosis."
 LABEL_COLUMNS = ("path", "patient", "seed", *PAINTED_KEYS)
+LABELS_FILE = "labels.csv"
 
 
 def study_seed(cohort_seed: int, index: int) -> int:
@@ -64,8 +65,9 @@ def write_cohort(
     Parameters
     ----------
     out
-        Gets ``study_00001/0001.dcm`` and on, ``study_00001_masks/<key>.nii.gz`` for every positive finding, and
-        ``labels.csv`` (`LABEL_COLUMNS`: the study's folder, its PatientID, its seed, and 1 or 0 for every key).
+        Holds no cohort yet. Gets ``study_00001/0001.dcm`` and on, ``study_00001_masks/<key>.nii.gz`` for every
+        positive finding, and ``labels.csv`` (`LABEL_COLUMNS`: the study's folder, its PatientID, its seed, and 1 or 0
+        for every key).
     n
         How many studies, at least one.
     seed
@@ -79,14 +81,15 @@ def write_cohort(
     Raises
     ------
     ConfigError
-        If `n` is not positive, the gantry is tilted (a NIfTI through SimpleITK holds no sheared masks), or the folder
-        or the table cannot be written.
+        If `n` is not positive, the gantry is tilted (a NIfTI through SimpleITK holds no sheared masks), `out` holds
+        studies or labels already, or the folder or the table cannot be written.
     DicomError
         If a file cannot be written.
     Cancelled
         If the context asks to stop, between slices.
     """
     _check(n, seed, spec)
+    _require_no_cohort(out)
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -99,7 +102,7 @@ def write_cohort(
         write_masks(study, out / f"{name}_masks")
         rows.append((name, f"PHANTOM-{study.seed}", study.seed, *(study.labels[key] for key in PAINTED_KEYS)))
         context.progress(index + 1, n, "phantom studies")
-    return _write_table(out / "labels.csv", rows)
+    return _write_table(out / LABELS_FILE, rows)
 
 
 def _write_table(table: Path, rows: list[tuple[str | int, ...]]) -> Path:
@@ -153,6 +156,18 @@ def _image(mask: NDArray[np.bool_], geometry: VolumeGeometry) -> Any:
     axes = np.stack([geometry.row_cosine_lps, geometry.column_cosine_lps, geometry.normal_lps], axis=1)
     image.SetDirection([float(value) for value in axes.ravel()])
     return image
+
+
+def _require_no_cohort(out: Path) -> None:
+    """Refuse a folder with studies or labels in it: two cohorts in one would have a table that fits neither."""
+    taken = sorted({*out.glob("study_*"), *out.glob(LABELS_FILE)})
+    if taken:
+        raise ConfigError(
+            f"The phantom cohort is not written to {out}: it holds one already ({taken[0].name}, {len(taken)} such "
+            "entries), and the two would be mixed. Nothing was written.",
+            hint="Choose a new folder, or move or delete the study_* folders and labels.csv there first.",
+            code="phantom.occupied",
+        )
 
 
 def _check(n: int, seed: int, spec: PhantomSpec) -> None:

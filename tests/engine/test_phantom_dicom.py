@@ -135,6 +135,20 @@ def test_an_impossible_cohort_is_refused_before_anything_is_written(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("left", ["study_00007", "study_00001_masks", "labels.csv"])
+def test_a_folder_with_a_cohort_in_it_is_refused_and_left_as_it_was(tmp_path: Path, left: str) -> None:
+    if left.endswith(".csv"):
+        (tmp_path / left).write_text("path,patient\n")
+    else:
+        (tmp_path / left).mkdir()
+    with pytest.raises(ConfigError) as caught:
+        write_cohort(tmp_path, 1, 7, SPEC)
+    assert (caught.value.code, caught.value.kind) == ("phantom.occupied", "input")
+    assert left in caught.value.message
+    assert str(tmp_path) in caught.value.message
+    assert [path.name for path in tmp_path.iterdir()] == [left]
+
+
 def test_a_cancelled_cohort_has_no_table(tmp_path: Path) -> None:
     class StopAtFiles(CancelToken):
         def progress(self, done: int, total: int, text: str) -> None:
