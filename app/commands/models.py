@@ -67,7 +67,7 @@ def _verify(arguments: argparse.Namespace, environment: Environment) -> int:
     from engine.models.package import verify_package
 
     path = package_path(open_library(environment.paths), arguments.model)
-    manifest = verify_package(path)
+    manifest = verify_package(path, known_keys=environment.catalogue)
     print(f"{path}: whole and unchanged; {manifest.name} {manifest.version}, {len(manifest.finding_keys)} findings")
     return 0
 

@@ -151,7 +151,7 @@ def read_candidate(finished: Finished, catalogue: Catalogue) -> Candidate:
     from trainer.protocol import read_comparison
 
     path = Path(finished.package_path)
-    manifest = verify_package(path)
+    manifest = verify_package(path, known_keys=catalogue)
     if finished.comparison_path is None:
         raise TrainingError(
             f"The retraining wrote {path} but no comparison with its parent.",

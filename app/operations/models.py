@@ -9,43 +9,74 @@ from pydantic import ValidationError
 
 from app.settings import AppPaths
 from engine.errors import PackageError
+from engine.findings.catalogue import load_catalogue
 from engine.models.library import STATE_FILE, LibraryState, ModelLibrary
-from engine.models.package import verify_package
+from engine.models.package import read_package
+
+CHOOSE_MODEL = "Make another model active (models list, models activate NAME), or install this one again."
 
 
 def open_library(paths: AppPaths) -> ModelLibrary:
-    """Open the library: the user's packages and the bundled ones."""
-    return ModelLibrary(paths.models, paths.bundled_models)
+    """Open the library: the user's packages and the bundled ones, held against the findings catalogue.
+
+    Raises
+    ------
+    HeadCTError
+        If the catalogue cannot be read.
+    """
+    return ModelLibrary(paths.models, paths.bundled_models, known_keys=load_catalogue(paths.catalogue_file))
 
 
 def package_path(models: ModelLibrary, name: str | None) -> Path:
-    """Return the folder or ZIP of a model by name, digest or path; of the active one without a name.
+    """Return the folder or ZIP of a verified model by name, digest or path; of the active one without a name.
 
     Raises
     ------
     PackageError
-        If there is none.
+        If there is none or it is refused; of kind ``environment`` where no name was given, for then nothing that the
+        user gave is wrong.
     """
-    entry = models.active() if name is None else models.find(name)
+    return models.find(name).path if name is not None else _active_path(models)
+
+
+def _active_path(models: ModelLibrary) -> Path:
+    entry = models.active()
     if entry is None:
+        broken = " ".join(package.error.message for package in models.broken())
         raise PackageError(
-            "No model is active.",
-            hint="Install a package with models install PATH and activate it.",
+            f"No model is active. {broken}".rstrip(),
+            hint="Install a package with models install PATH and activate it, or name one with --model.",
             code="package.none_active",
+            kind="environment",
         )
-    return entry.path
+    try:
+        return models.find(entry.digest).path
+    except PackageError as error:
+        raise PackageError(
+            f"The active model {entry.name} cannot be used. {error.message}",
+            hint=CHOOSE_MODEL,
+            code=error.code,
+            kind="environment",
+        ) from error
 
 
 def describe_package(path: Path) -> dict[str, Any]:
-    """Return a verified package's manifest and measured results as plain values.
+    """Return a package's manifest, notice and measured results (``metrics.json``) as plain values.
 
     Raises
     ------
     PackageError
         If the package is refused.
     """
-    manifest = verify_package(path)
-    return {"path": str(path), "digest": manifest.digest, "manifest": manifest.model_dump(mode="json")}
+    package = read_package(path)
+    manifest = package.manifest
+    return {
+        "path": str(path),
+        "digest": manifest.digest,
+        "notice": manifest.notice,
+        "metrics": package.metrics,
+        "manifest": manifest.model_dump(mode="json"),
+    }
 
 
 def can_roll_back(paths: AppPaths) -> bool:

@@ -25,8 +25,7 @@ from engine.inference.features import FeatureExtractor
 from engine.models.backbones.network import Backbone
 from engine.models.backbones.registry import BackboneRegistry, build_backbone
 from engine.models.calibration import sigmoid
-from engine.models.manifest import Manifest
-from engine.models.package import LoadedPackage, load_package
+from engine.models.package import LoadedPackage, load_package, require_known_findings
 from engine.preprocess.prepare import prepare
 from engine.preprocess.spec import PreparedVolume
 from engine.progress import NULL_CONTEXT, Context
@@ -88,7 +87,7 @@ class Predictor:
     """
 
     def __init__(self, package: LoadedPackage, backbone: Backbone, device: torch.device, catalogue: Catalogue) -> None:
-        _require_fit(package.manifest, backbone, catalogue)
+        _require_fit(package, backbone, catalogue)
         _adapt(backbone, package)
         self.package = package
         self._catalogue = catalogue
@@ -254,20 +253,15 @@ def _adapt(backbone: Backbone, package: LoadedPackage) -> None:
     load_adapter_state(backbone, package.adapter)
 
 
-def _require_fit(manifest: Manifest, backbone: Backbone, catalogue: Catalogue) -> None:
+def _require_fit(package: LoadedPackage, backbone: Backbone, catalogue: Catalogue) -> None:
+    manifest = package.manifest
     if backbone.spec.name != manifest.backbone.name:
         raise PackageError(
             f"The model {manifest.name} stands on {manifest.backbone.name}, not on {backbone.spec.name}.",
             hint="Load it with the backbone that it names.",
             code="package.other_backbone",
         )
-    unknown = [key for key in manifest.finding_keys if key not in catalogue]
-    if unknown:
-        raise PackageError(
-            f"The model {manifest.name} predicts findings that the catalogue does not have: {', '.join(unknown[:5])}.",
-            hint="Update the program, or use another model.",
-            code="package.unknown_finding",
-        )
+    require_known_findings(package.path, manifest, catalogue)
 
 
 def _not_finite() -> InferenceError:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -63,12 +63,21 @@ class ModelLibrary:
         Holds one folder per shipped package; may be missing.
     registry
         Backbones to verify against; the installed ones by default.
+    known_keys
+        The catalogue's finding keys: a package that predicts another one is refused. None: any key will do.
     """
 
-    def __init__(self, root: Path, bundled: Path, registry: BackboneRegistry | None = None) -> None:
+    def __init__(
+        self,
+        root: Path,
+        bundled: Path,
+        registry: BackboneRegistry | None = None,
+        known_keys: Collection[str] | None = None,
+    ) -> None:
         self._root = root
         self._bundled = bundled
         self._registry = registry
+        self._known_keys = known_keys
 
     def list(self) -> tuple[LibraryEntry, ...]:
         """Return the packages whose manifests can be read, bundled ones first, then by time made.
@@ -105,12 +114,12 @@ class ModelLibrary:
         if len(matches) > 1:
             raise _ambiguous(name_path_or_digest, matches)
         if matches:
-            verify_package(matches[0].path, self._registry)
+            self._verify(matches[0].path)
             return matches[0]
         path = Path(name_path_or_digest)
         if not path.exists():
             raise self._unknown(name_path_or_digest)
-        entry = self._entry(path, verify_package(path, self._registry))
+        entry = self._entry(path, self._verify(path))
         return replace(entry, active=entry.digest == self._active_digest(self.list()))
 
     def install(self, path: Path) -> LibraryEntry:
@@ -126,11 +135,11 @@ class ModelLibrary:
         PackageError
             If it is refused, or cannot be written (kind ``environment``).
         """
-        package = read_package(path, self._registry)
+        package = read_package(path, self._registry, self._known_keys)
         digest = package.manifest.digest
         for entry in self.list():
             if entry.digest == digest:
-                verify_package(entry.path, self._registry)
+                self._verify(entry.path)
                 return entry
         folder = self._root / f"{package.manifest.name}-{digest[:8]}"
         install_files(folder, package)
@@ -150,7 +159,7 @@ class ModelLibrary:
         if not matches:
             raise self._unknown(name_or_digest)
         entry = matches[0]
-        verify_package(entry.path, self._registry)
+        self._verify(entry.path)
         previous = self._active_digest(self.list())
         history = self._state().history
         if previous is not None and previous != entry.digest:
@@ -174,7 +183,7 @@ class ModelLibrary:
                 code="library.no_history",
             )
         entry = self._by_digest(history[-1])
-        verify_package(entry.path, self._registry)
+        self._verify(entry.path)
         self._save(LibraryState(active=entry.digest, history=history[:-1]))
         return replace(entry, active=True)
 
@@ -188,6 +197,9 @@ class ModelLibrary:
         """
         digest = self._active_digest(self.list())
         return None if digest is None else self._by_digest(digest)
+
+    def _verify(self, path: Path) -> Manifest:
+        return verify_package(path, self._registry, self._known_keys)
 
     def _active_digest(self, entries: tuple[LibraryEntry, ...]) -> str | None:
         chosen = self._state().active
@@ -204,6 +216,7 @@ class ModelLibrary:
             f"The model {digest[:8]} is no longer in the library.",
             hint="Install it again, or make another model active.",
             code="library.gone",
+            kind="environment",
         )
 
     def _matches(self, text: str) -> tuple[LibraryEntry, ...]:

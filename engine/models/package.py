@@ -10,7 +10,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -76,27 +76,62 @@ class LoadedPackage:
         return self.manifest.digest
 
 
-def verify_package(path: Path, registry: BackboneRegistry | None = None) -> Manifest:
+def verify_package(
+    path: Path, registry: BackboneRegistry | None = None, known_keys: Collection[str] | None = None
+) -> Manifest:
     """Check a package folder or ZIP completely, without torch.
+
+    Parameters
+    ----------
+    path
+        The folder or ZIP.
+    registry
+        Backbones to check against; the installed ones by default.
+    known_keys
+        The catalogue's finding keys; None where the caller has no catalogue and any key will do.
 
     Raises
     ------
     PackageError
-        If a file is missing, is too many or was changed; the manifest has unknown keys or a newer version; a tensor is
-        missing, is too many, or has another type or shape; or its backbone is unknown or has other weights here.
+        If a file is missing, is too many or was changed; the manifest has unknown keys or a newer version; it predicts
+        a finding that is not among `known_keys`; a tensor is missing, is too many, or has another type or shape; or its
+        backbone is unknown or has other weights here.
     """
-    return read_package(path, registry).manifest
+    return read_package(path, registry, known_keys).manifest
 
 
-def read_package(path: Path, registry: BackboneRegistry | None = None) -> VerifiedPackage:
+def read_package(
+    path: Path, registry: BackboneRegistry | None = None, known_keys: Collection[str] | None = None
+) -> VerifiedPackage:
     """Do what `verify_package` does, and return everything that was read. Raises PackageError as that does."""
     with open_package(path) as files:
         contents, manifest = _read_files(path, files)
+    if known_keys is not None:
+        require_known_findings(path, manifest, known_keys)
     check_tensors(contents[TENSOR_FILE], manifest, f"{path}: {TENSOR_FILE}")
     _check_backbone(path, manifest, registry if registry is not None else default_registry())
     calibration = _parse_calibration(contents[CALIBRATION_FILE], manifest, f"{path}: {CALIBRATION_FILE}")
     metrics = parse_json(contents[METRICS_FILE], f"{path}: {METRICS_FILE}")
     return VerifiedPackage(path, manifest, calibration, metrics, contents)
+
+
+def require_known_findings(path: Path, manifest: Manifest, known_keys: Collection[str]) -> None:
+    """Refuse a package whose findings are not all known: there would be no label, no urgency and no place for them.
+
+    Raises
+    ------
+    PackageError
+        If it predicts a key that is not among `known_keys`; the message names the package and the key.
+    """
+    unknown = [key for key in manifest.finding_keys if key not in known_keys]
+    if unknown:
+        more = f" and {len(unknown) - 5} more" if len(unknown) > 5 else ""
+        raise PackageError(
+            f"The model package is refused: {path}: it predicts findings that the catalogue does not have: "
+            f"{', '.join(unknown[:5])}{more}.",
+            hint="Update the program, or use a model that was made for its catalogue; nothing of it was used.",
+            code="package.unknown_finding",
+        )
 
 
 def read_manifest(path: Path) -> Manifest:
@@ -239,6 +274,13 @@ def _read_manifest(path: Path, files: PackageFiles) -> tuple[bytes, Manifest]:
 
 
 def _check_backbone(path: Path, manifest: Manifest, registry: BackboneRegistry) -> None:
+    if manifest.backbone.name not in registry:
+        raise PackageError(
+            f"The model package is refused: {path}: its backbone {manifest.backbone.name} is not known here; known: "
+            f"{', '.join(sorted(registry)) or 'none'}.",
+            hint="Update the program, or use a model that was made for one of these backbones.",
+            code="backbone.unknown",
+        )
     entry = registry.entry(manifest.backbone.name)
     if entry.spec.feature_width != manifest.backbone.feature_width:
         reason = (

@@ -169,3 +169,21 @@ def test_the_state_is_written_whole(library: ModelLibrary, bundled: Manifest, tm
         "history": [bundled.digest],
     }
     assert sorted(item.name for item in root.iterdir()) == ["active.json", f"retrained-{made.digest[:8]}"]
+
+
+def test_a_package_with_a_finding_outside_the_catalogue_is_nowhere_accepted(
+    library: ModelLibrary, tmp_path: Path
+) -> None:
+    path, made = candidate(tmp_path, 1)
+    library.install(path)
+    library.activate(made.digest)
+    library.activate("demo")
+    narrower = ModelLibrary(tmp_path / "home" / "models", tmp_path / "bundled", REGISTRY, KEYS[:1])
+    for action, argument in (
+        (narrower.install, path),
+        (narrower.find, str(path)),
+        (narrower.find, made.digest),
+        (narrower.activate, made.digest),
+    ):
+        assert code_of(action, argument) == "package.unknown_finding"
+    assert code_of(narrower.rollback) == "package.unknown_finding"

@@ -235,6 +235,17 @@ def test_damaged_tensor_files_are_refused_though_hashes_hold(package: Path, dama
     assert refusal(package).code == "package.tensor_file"
 
 
+def test_a_sealed_package_with_a_key_outside_the_catalogue_is_refused(package: Path) -> None:
+    known = set(KEYS) - {"midline_shift"}
+    with pytest.raises(PackageError) as caught:
+        verify_package(package, REGISTRY, known)
+    assert caught.value.code == "package.unknown_finding"
+    assert str(package) in caught.value.message
+    assert "midline_shift" in caught.value.message
+    assert "acute_infarct" not in caught.value.message
+    verify_package(package, REGISTRY, KEYS)
+
+
 def test_calibration_for_other_keys_or_of_other_kinds_is_refused(package: Path) -> None:
     for content in (
         {"brain_tumor": {"method": "temperature", "temperature": 2.0}},
@@ -257,6 +268,8 @@ def test_backbone_must_be_known_and_have_the_same_weights(package: Path) -> None
     with pytest.raises(PackageError) as caught:
         verify_package(package)
     assert caught.value.code == "backbone.unknown"
+    assert str(package) in caught.value.message
+    assert "tiny" in caught.value.message
     reseal(package, lambda document: document["backbone"].update(feature_width=13))
     assert refusal(package).code in {"package.backbone_width", "package.tensor_shape"}
 
