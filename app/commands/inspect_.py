@@ -12,7 +12,6 @@ from app.commands.base import Environment, require_existing
 
 if TYPE_CHECKING:
     from engine.dicom.scan import ScanReport
-
     from engine.dicom.series import Series
 
 NAME = "inspect"
@@ -42,7 +41,7 @@ def run(arguments: argparse.Namespace, environment: Environment) -> int:
 
 
 def document(report: ScanReport) -> dict[str, object]:
-    """Return the report as plain values, without patient data."""
+    """Return the report as plain values: no patient name, ID or birth date, but the headers' free descriptions."""
     return {
         "schema_version": 1,
         "n_files": report.n_files,
@@ -62,7 +61,7 @@ def print_text(report: ScanReport) -> None:
 
 
 def series_lines(series: Series) -> list[str]:
-    """Describe one series, without patient data."""
+    """Describe one series: no patient name, ID or birth date, and no description."""
     use = "analysable" if series.analysable else "not for analysis"
     lines = [
         f"series {series.instance_uid}",

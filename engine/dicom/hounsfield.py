@@ -37,28 +37,37 @@ def judge_units(slices: Sequence[Found]) -> tuple[bool, Reason | None]:
     if not first.instance.has_rescale:
         return False, Reason(
             "scope.no_rescale",
-            "RescaleSlope or RescaleIntercept is missing, so the values are not Hounsfield units; "
+            "RescaleSlope is missing or 0, or RescaleIntercept is missing, so the values are not Hounsfield units; "
             "the classifier needs those.",
         )
     if first.instance.intercept < 0 and first.rescale_type.upper() in _HU_TYPES:
         return True, None
+    picks = sampled_slices(len(slices))
     try:
-        samples = sample_values(slices)
+        samples = sample_values([slices[index] for index in picks])
     except DicomError as error:
         return False, Reason(error.code, f"The values could not be checked. {error.message}")
     if has_air(samples):
         return True, None
-    values = (float(samples.min()), float(samples.max())) if samples.size else (0.0, 0.0)
-    return False, not_hu(*values, f"with intercept {first.instance.intercept:g}")
+    seen = f"In the {len(picks)} slices that were looked at (of {len(slices)})"
+    if not samples.size:
+        return False, Reason("scope.not_hu", f"{seen} there is nothing but padding; no value tells of HU.")
+    values = float(samples.min()), float(samples.max())
+    return False, not_hu(*values, f"with intercept {first.instance.intercept:g}", f"{seen} the values")
 
 
-def not_hu(low: float, high: float, how: str) -> Reason:
-    """Word the scope reason for values that are not Hounsfield units."""
+def not_hu(low: float, high: float, how: str, what: str = "The values") -> Reason:
+    """Word the scope reason for values that are not Hounsfield units; `what` says which values were looked at."""
     return Reason(
         "scope.not_hu",
-        f"The values run from {low:g} to {high:g} {how} and hold no air near −1000: they are not Hounsfield units, "
+        f"{what} run from {low:g} to {high:g} {how} and hold no air near −1000: they are not Hounsfield units, "
         "which the classifier needs. Load the series as the scanner wrote it.",
     )
+
+
+def sampled_slices(n_slices: int) -> list[int]:
+    """Return the indices of a few slices spread over a series."""
+    return sorted({round(i) for i in np.linspace(0, n_slices - 1, N_SAMPLES + 2)[1:-1]})
 
 
 def has_air(values_hu: NDArray[np.floating]) -> bool:
@@ -69,12 +78,10 @@ def has_air(values_hu: NDArray[np.floating]) -> bool:
 
 
 def sample_values(slices: Sequence[Found]) -> NDArray[np.floating]:
-    """Return the rescaled values of a few slices spread over the series, padding left out, shape (N,)."""
-    picks = sorted({round(i) for i in np.linspace(0, len(slices) - 1, N_SAMPLES + 2)[1:-1]})
+    """Return the rescaled values of these slices, padding left out, shape (N,)."""
     values: list[NDArray[np.floating]] = []
     with Opener() as opener:
-        for index in picks:
-            instance = slices[index].instance
+        for instance in (one.instance for one in slices):
             stored = next(iter(stored_frames(opener, instance.source, [instance])))
             if instance.padding_value is not None and instance.layout is not None:
                 stored = stored[stored != clean_value(instance.padding_value, instance.layout)]

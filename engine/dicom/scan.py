@@ -66,7 +66,7 @@ class ScanReport:
         return f"{text}: {' '.join(parts)}" if parts else f"{text}."
 
     def to_json(self) -> dict[str, Any]:
-        """Return plain values for ``inspect --json``: no patient name, id or date."""
+        """Return plain values for ``inspect --json``; see `Series.to_json` for what they hold of the patient."""
         return {
             "n_files": self.n_files,
             "series": [series.to_json() for series in self.series],

@@ -27,6 +27,7 @@ _HEAD_WORDS = ("HEAD", "BRAIN", "SKULL", "CRAN", "CEREB", "NEURO", "ENCEPH", "ST
 _NO_CONTRAST = frozenset(
     ("", "NO", "NONE", "NON", "NATIVE", "WITHOUT", "N", "NO CONTRAST", "NONCONTRAST", "UNENHANCED")
 )
+_CODE_STRING = re.compile(r"[A-Z0-9 _]{1,16}")
 _BONE_KERNEL = re.compile(r"BONE|EDGE|LUNG|SHARP|^FC(3[0-9]|8[0-9])|^[BHJ][A-Z]{0,2}([6-9][0-9])|^Y[A-D]$")
 
 
@@ -57,16 +58,17 @@ def header_scope(header: Header, age_years: float | None) -> tuple[list[Reason],
     scope: list[Reason] = []
     modality = header.text(tags.MODALITY)
     if modality != "CT":
-        shown = _code(modality) or "not given"
+        shown = (modality if _is_code_string(modality) else "no DICOM code") if modality else "not given"
         scope.append(Reason("scope.modality", f"The modality is {shown}; the classifier knows CT only."))
     if age_years is not None and age_years < ADULT_YEARS:
         scope.append(
             Reason("scope.age", "The patient is younger than 18 years; the classifier was made for adults only.")
         )
-    part = header.text(tags.BODY_PART_EXAMINED).upper()
-    if part and not any(word in part for word in _HEAD_WORDS):
+    part = header.text(tags.BODY_PART_EXAMINED)
+    if part and not any(word in part.upper() for word in _HEAD_WORDS):
+        shown = part if _is_code_string(part) else "not the head (no DICOM code, so it is not repeated here)"
         scope.append(
-            Reason("scope.body_part", f"The body part examined is {_code(part)}; the classifier knows the head only.")
+            Reason("scope.body_part", f"The body part examined is {shown}; the classifier knows the head only.")
         )
     if header.text(tags.CONTRAST_BOLUS_AGENT).upper().strip(".-") not in _NO_CONTRAST:
         scope.append(
@@ -211,6 +213,11 @@ def _date(text: str) -> date | None:
         return date(int(match[1]), int(match[2]), int(match[3]))
     except ValueError:
         return None
+
+
+def _is_code_string(text: str) -> bool:
+    """Whether a value is a code string as DICOM defines it (PS3.5 6.2, CS); other text may be anything, even a name."""
+    return _CODE_STRING.fullmatch(text) is not None
 
 
 def _code(text: str) -> str:

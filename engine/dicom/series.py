@@ -196,7 +196,12 @@ class Series:
         return self.instance_uid.partition(PART_SEPARATOR)[0]
 
     def to_json(self) -> dict[str, Any]:
-        """Return plain values for ``inspect --json``: no patient name, id or date."""
+        """Return plain values for ``inspect --json``.
+
+        They hold no patient name, ID, birth date or study date of the header. ``series_description``, ``manufacturer``
+        and ``convolution_kernel`` are what the scanner or a person wrote there, and ``source`` is the user's own path:
+        free text, which may name anybody.
+        """
         return {
             "study_instance_uid": self.study.instance_uid,
             "series_instance_uid": self.instance_uid,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -178,6 +179,48 @@ def _coronal_is_out_of_scope(folder: Path) -> None:
     series = only(folder)
     assert codes(series.scope_reasons) == {"scope.orientation"}
     assert "coronal" in series.scope_reasons[0].message
+
+
+@pytest.mark.parametrize(
+    ("part", "quoted"),
+    [("CHEST", True), ("C SPINE_2", True), ("Doe^Jane", False), ("Doe Jane", False), ("ABDOMEN OF PATIENT 7", False)],
+)
+@pytest.mark.filterwarnings("ignore:(Invalid value|The value length):UserWarning")
+def test_a_body_part_is_repeated_only_if_it_is_a_code(tmp_path: Path, part: str, quoted: bool) -> None:
+    write_series(tmp_path, n_slices=1, BodyPartExamined=part)
+    said = message(only(tmp_path).scope_reasons, "scope.body_part")
+    assert (part in said) is quoted
+    assert not any(word in said for word in ("Doe", "Jane", "DOE", "JANE", "PATIENT"))
+    assert "head only" in said
+
+
+def test_values_that_are_not_hounsfield_units_are_told_with_how_much_was_looked_at(tmp_path: Path) -> None:
+    def brighter_at_the_ends(dataset: Dataset, index: int) -> None:
+        dataset.PixelData = (head_pixels(index) + 1000 + (9000 if index in (0, 24) else 0)).astype("<i2").tobytes()
+
+    write_series(tmp_path, n_slices=25, change=brighter_at_the_ends, RescaleIntercept="0")
+    said = message(only(tmp_path).scope_reasons, "scope.not_hu")
+    assert said.startswith("In the 3 slices that were looked at (of 25) the values run from")
+
+
+@pytest.mark.parametrize("changes", [{"RescaleSlope": "0"}, {"RescaleSlope": None}, {"RescaleIntercept": None}])
+def test_a_rescale_that_cannot_be_used_is_named_as_it_is(tmp_path: Path, changes: dict[str, object]) -> None:
+    write_series(tmp_path, **changes)
+    said = message(only(tmp_path).scope_reasons, "scope.no_rescale")
+    assert "RescaleSlope is missing or 0, or RescaleIntercept is missing" in said
+
+
+def test_the_json_of_a_series_names_no_patient_but_keeps_what_the_scanner_wrote(tmp_path: Path) -> None:
+    write_series(
+        tmp_path,
+        PatientName="Doe^Jane",
+        PatientID="ID-4711",
+        PatientBirthDate="19600615",
+        SeriesDescription="5 mm soft",
+    )
+    document = json.dumps(only(tmp_path).to_json())
+    assert not any(secret in document for secret in ("Doe", "Jane", "4711", "19600615"))
+    assert "5 mm soft" in document
 
 
 def test_too_few_slices_and_too_little_coverage_are_named(tmp_path: Path) -> None:
