@@ -91,7 +91,7 @@ def terminal_message(error: BaseException) -> str:
     if isinstance(error, HeadCTError):
         return f"error [{error.code}]: {error.message}\n{error.hint}"
     if isinstance(error, (KeyboardInterrupt, Cancelled)):
-        return "stopped: interrupted before the end; nothing half-written is left"
+        return "stopped: interrupted before the end; what was written until then is still there and may be incomplete"
     return (
         f"{bug_report(error)}bug: the program made a mistake. Please send the report above; it holds no patient data."
     )

@@ -42,7 +42,7 @@ def run(arguments: argparse.Namespace, environment: Environment) -> int:
 
 def analyse_demo(environment: Environment, out: Path) -> list[Path]:
     """Classify every demo study; the first one's result is ``results.json``."""
-    from app.commands.infer import load_input, model_path
+    from app.commands.infer import load_input, model_line, model_path
     from app.operations.files import require_folder
     from app.operations.run_inference import run_inference
     from engine.export.analysis_json import write_analysis_json
@@ -57,7 +57,7 @@ def analyse_demo(environment: Environment, out: Path) -> list[Path]:
         write_analysis_json(analysis, path)
         positive = [finding.label for finding in analysis.findings if finding.positive]
         say(f"{folder.name}: {', '.join(positive) or 'no finding'} at or above the operating point ({path})")
-        say(f"Model {analysis.model.name}: {analysis.model.notice.rstrip('.')}. Research use only; not for diagnosis.")
+        say(model_line(analysis))
         written.append(path)
     return written
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,10 +36,11 @@ def run(arguments: argparse.Namespace, environment: Environment) -> int:
     from engine.export.analysis_json import write_analysis_json
     from engine.export.ledger_npz import write_ledger_npz
 
-    for output in filter(None, (arguments.out, arguments.ledger)):
+    outputs = [path for path in (arguments.out, arguments.ledger) if path is not None]
+    for output in outputs:
         require_output(output)
+    loaded = load_input(arguments.input, arguments.series, analysable=True, outputs=outputs)
     package = model_path(environment, arguments.model)
-    loaded = load_input(arguments.input, arguments.series, analysable=True)
     device = arguments.device or environment.settings.device
     analysis = run_inference(loaded, package, environment.catalogue, device)
     write_analysis_json(analysis, arguments.out)
@@ -46,10 +48,10 @@ def run(arguments: argparse.Namespace, environment: Environment) -> int:
         write_ledger_npz(analysis.ledger, arguments.ledger)
     positive = sum(finding.positive is True for finding in analysis.findings)
     say(
-        f"{positive} of {len(analysis.ledger.keys)} covered findings at or above their operating point, in "
-        f"{analysis.timings_s.total:.1f} s on {analysis.device}: {arguments.out}"
+        f"{positive} of {len(analysis.ledger.keys)} covered findings at or above their operating point "
+        f"(analysis {analysis.timings_s.total:.1f} s on {analysis.device}): {arguments.out}"
     )
-    say(f"Model {analysis.model.name}: {analysis.model.notice.rstrip('.')}. Research use only; not for diagnosis.")
+    say(model_line(analysis))
     return 0
 
 
@@ -66,13 +68,18 @@ def model_path(environment: Environment, name: str | None) -> Path:
     return package_path(open_library(environment.paths), name)
 
 
-def load_input(path: Path, series_uid: str | None, *, analysable: bool = False) -> LoadedSeries:
-    """Scan, choose a series, say which, refuse it or read it."""
+def load_input(
+    path: Path, series_uid: str | None, *, analysable: bool = False, outputs: Sequence[Path] = ()
+) -> LoadedSeries:
+    """Scan, choose a series, say which, refuse it or read it; `outputs` must not be files of the input."""
+    from app.operations.files import require_apart
     from app.operations.load_series import load_series
-    from app.operations.open_paths import choose_series, open_paths
+    from app.operations.open_paths import choose_series, input_files, open_paths
     from engine.dicom.series import require_analysable, require_readable
 
+    require_apart(outputs, [path])
     report = open_paths([path])
+    require_apart(outputs, input_files(report))
     series = choose_series(report, path, series_uid)
     if series_uid is None and len(report.series) > 1:
         say(

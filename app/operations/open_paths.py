@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from engine.store.records import SeriesRecord, StudyRecord
     from engine.store.repository import Store
 
+NO_IMAGE = frozenset({"dicom.not_dicom", "dicom.empty", "dicom.not_a_file"})
+
 
 def open_paths(paths: Sequence[Path], context: Context = NULL_CONTEXT) -> ScanReport:
     """Scan folders, files, archives.
@@ -30,6 +32,12 @@ def open_paths(paths: Sequence[Path], context: Context = NULL_CONTEXT) -> ScanRe
         if not path.exists():
             raise DicomError(f"{path} does not exist.", hint="Check the path.", code="dicom.not_found")
     return scan(paths, context)
+
+
+def input_files(report: ScanReport) -> set[Path]:
+    """Return the files that a scan found to belong to a study: of its series, and images that were set aside."""
+    used = {instance.source.path for series in report.series for instance in series.instances}
+    return used | {Path(item.path) for item in report.skipped if item.code not in NO_IMAGE}
 
 
 def register_series(store: Store, series: Sequence[Series]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,7 +12,10 @@ import pytest
 
 from app.cli import main
 from app.commands.base import Environment, Programs, discover
+from app.settings import AppPaths
+from engine.findings.catalogue import Catalogue
 from engine.progress import Context
+from tests.support.models import write_random_package
 
 Run = Callable[..., int]
 
@@ -180,6 +184,129 @@ def test_a_phantom_cohort_is_written(run: Run, tmp_path: Path) -> None:
     assert len(list(out.glob("study_00001/*.dcm"))) == 4
     assert (out / "labels.csv").exists()
     assert run("phantom", out / "b", "--studies", 1, "--seed", 5, "--matrix", 4) == 3
+
+
+def test_a_second_cohort_in_one_folder_is_bad_input(
+    run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, sizes = tmp_path / "phantoms", ("--matrix", 64, "--slices", 4)
+    assert run("phantom", out, "--studies", 1, "--seed", 5, *sizes) == 0
+    before = {path: path.stat().st_mtime_ns for path in out.rglob("*")}
+    assert run("phantom", out, "--studies", 1, "--seed", 6, *sizes) == 3
+    assert "new folder" in capsys.readouterr().err
+    assert {path: path.stat().st_mtime_ns for path in out.rglob("*")} == before
+
+
+@pytest.fixture
+def own(tmp_path: Path, ge_tilt: Path) -> Path:
+    """A patient's folder of one's own, which a command may spoil."""
+    return Path(shutil.copytree(ge_tilt, tmp_path / "own"))
+
+
+@pytest.mark.parametrize("place", ["slice", "hard link", "ledger"])
+def test_infer_never_replaces_a_file_of_its_input(
+    run: Run, own: Path, tmp_path: Path, place: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    victim = sorted(own.glob("*.dcm"))[0]
+    before = victim.read_bytes()
+    elsewhere = tmp_path / "r.json"
+    if place == "hard link":
+        elsewhere.hardlink_to(victim)
+    outputs = {
+        "slice": ["--out", victim],
+        "hard link": ["--out", elsewhere],
+        "ledger": ["--out", elsewhere, "--ledger", victim],
+    }
+    assert run("infer", own, *outputs[place]) == 3
+    message = capsys.readouterr().err
+    assert "output.collision" in message
+    assert (str(elsewhere) if place == "hard link" else str(victim)) in message
+    assert victim.read_bytes() == before
+
+
+def test_infer_never_replaces_an_archive_or_an_image_that_was_set_aside(
+    run: Run, own: Path, shared_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    archive = Path(shutil.make_archive(str(tmp_path / "study"), "zip", own))
+    assert run("infer", archive, "--out", archive) == 3
+    damaged = own / "short.dcm"
+    damaged.write_bytes((own / "01.dcm").read_bytes()[:3000])
+    assert run("infer", own, "--out", damaged) == 3
+    assert capsys.readouterr().err.count("output.collision") == 2
+    assert damaged.stat().st_size == 3000
+
+
+def test_two_results_in_one_file_are_refused(run: Run, own: Path, tmp_path: Path) -> None:
+    assert run("infer", own, "--out", tmp_path / "r", "--ledger", tmp_path / "." / "r") == 3
+
+
+def test_an_earlier_result_beside_the_images_may_be_replaced(run: Run, own: Path) -> None:
+    from app.operations.files import require_apart
+    from app.operations.open_paths import input_files, open_paths
+
+    (own / "r.json").write_text("{}")
+    files = input_files(open_paths([own]))
+    assert files == set(own.glob("*.dcm"))
+    require_apart([own / "r.json"], files)
+
+
+@pytest.fixture
+def no_models(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(AppPaths, "bundled_models", property(lambda paths: tmp_path / "no models"))
+
+
+@pytest.mark.usefixtures("no_models")
+def test_infer_without_a_model_is_5_but_the_study_is_judged_first(
+    run: Run, ge_tilt: Path, shared_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "r.json"
+    assert run("infer", ge_tilt, "--out", out) == 5
+    assert "models install" in capsys.readouterr().err
+    assert run("infer", shared_data / "head_small_not_hu", "--out", out) == 4
+    assert "Hounsfield" in capsys.readouterr().err
+    assert run("infer", ge_tilt, "--model", "nobody", "--out", out) == 3, "a wrong name is the user's"
+    assert not out.exists()
+
+
+@pytest.mark.usefixtures("no_models")
+def test_a_damaged_active_model_is_5_and_named(
+    run: Run, ge_tilt: Path, tmp_path: Path, catalogue: Catalogue, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_random_package(tmp_path / "package", tuple(catalogue)[:3])
+    assert run("models", "install", tmp_path / "package") == 0
+    assert run("models", "activate", "tests-only") == 0
+    (card,) = (tmp_path / "home" / "models").glob("*/MODEL_CARD.md")
+    card.write_text("changed")
+    capsys.readouterr()
+    assert run("infer", ge_tilt, "--out", tmp_path / "r.json") == 5
+    message = capsys.readouterr().err
+    assert str(card.parent) in message
+    assert "models activate" in message
+
+
+@pytest.mark.parametrize("action", ["verify", "show", "install"])
+def test_a_package_with_an_unknown_finding_is_refused(
+    run: Run, tmp_path: Path, action: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_random_package(tmp_path / "package", ("acute_infarct", "a_key_of_tomorrow"))
+    assert run("models", action, tmp_path / "package") == 3
+    message = capsys.readouterr().err
+    assert "package.unknown_finding" in message
+    assert str(tmp_path / "package") in message
+    assert "a_key_of_tomorrow" in message
+
+
+def test_the_measured_results_of_a_model_are_shown(
+    run: Run, resources: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("models", "show", "phantom-demo") == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert shown["metrics"] == json.loads((resources / "models" / "phantom-demo" / "metrics.json").read_bytes())
+    heldout = shown["metrics"]["heldout"]
+    assert set(heldout["findings"]) == set(shown["manifest"]["finding_keys"])
+    assert all({"auc", "n_pos", "n_neg"} <= set(item) for item in heldout["findings"].values())
+    assert "mean_auc" in heldout
+    assert "synthetic phantoms" in shown["notice"]
 
 
 def test_an_interrupted_run_is_130(run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

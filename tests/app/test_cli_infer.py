@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -41,7 +42,8 @@ def test_the_same_study_gives_the_same_documents(
             "infer", ge_tilt, "--model", package, "--device", "cpu", "--out", result, "--ledger", ledger, home=tmp_path
         )
         assert done.returncode == 0, done.stderr
-        assert "Random weights" in done.stderr, "the model's notice stands beside its numbers"
+        assert "Model tests-only: Random weights, for tests only. Research use only; not for diagnosis." in done.stderr
+        assert re.search(r"\(analysis \d+\.\d s on cpu\)", done.stderr), "what the seconds are of is said"
         documents.append(json.loads(result.read_text(encoding="utf-8")))
         ledgers.append(np.load(ledger))
     first, second = documents

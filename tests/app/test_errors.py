@@ -41,6 +41,12 @@ def test_bugs_and_interruptions_have_codes_of_their_own() -> None:
     assert exit_code(KeyboardInterrupt()) == exit_code(Cancelled()) == 130
 
 
+def test_an_interrupted_run_does_not_promise_what_it_cannot_keep() -> None:
+    said = terminal_message(KeyboardInterrupt())
+    assert "interrupted" in said
+    assert "may be incomplete" in said
+
+
 def test_a_report_names_types_and_places_of_the_whole_chain_without_values() -> None:
     report = bug_report(bug())
     assert "KeyError" in report
