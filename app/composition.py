@@ -23,6 +23,8 @@ from app.viewmodels.findings import Verdict
 from app.viewmodels.jobs import JobRow
 from app.viewmodels.notices import Notice
 from app.viewmodels.review import ReviewModels
+from app.viewmodels.studies import StudyRow
+from engine.errors import HeadCTError
 from engine.findings.catalogue import load_catalogue
 from engine.inference.messages import WorkerSettings
 from engine.inference.worker import serve
@@ -179,6 +181,38 @@ class Application:
         waiting = any(row.kind == "volume" and row.state == "analysing" for row in rows)
         shown = self.models.findings.status.kind in ("analysed", "refused", "failed")
         return bool(rows) and shown and not waiting and not self.runner.running
+
+    def require_demo_analysed(self) -> None:
+        """Refuse to go on where a demo series has no analysis, once `demo_settled` or its patience is over.
+
+        Raises
+        ------
+        HeadCTError
+            Of kind ``environment``; the message names each such series and why.
+        """
+        rows = self.models.studies.rows
+        problems = [f"{self._demo_name(row)}: {self._unfinished(row)}" for row in rows if row.state != "analysed"]
+        if rows and not problems:
+            return
+        notices = [item.message for item in self.models.notices.notices if item.severity == "error"]
+        said = "; ".join(problems) or " ".join(notices) or "none was opened in time"
+        raise HeadCTError(
+            f"The demo studies were not all analysed, so no pictures were taken: {said}.",
+            hint="See the messages above; check the active model and the device (models list), then try again.",
+            code="demo.not_analysed",
+            kind="environment",
+        )
+
+    def _demo_name(self, row: StudyRow) -> str:
+        series = self.session.scanned.get(row.series_uid)
+        return row.series_uid if series is None else str(series.source)
+
+    def _unfinished(self, row: StudyRow) -> str:
+        """Say how far the analysis of a series came, and why no further where that is known."""
+        status = self.models.findings.status
+        in_view = status.reason if self.session.is_current(row.series_uid) and status.kind == "failed" else ""
+        stages = {"new": "not analysed", "analysing": "not finished in time"}
+        return (row.state_text or in_view or stages.get(row.state, row.state)).rstrip(".")
 
     # Inside
 

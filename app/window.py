@@ -81,6 +81,7 @@ def take_shots(environment: Environment, out: Path) -> int:
         application.start()
         application.open_demo()
         settle(DEMO_PATIENCE_S, lambda: application.demo_settled)
+        application.require_demo_analysed()
         pictures = make_shots(out, window)
     finally:
         window.close()

@@ -120,3 +120,47 @@ def test_without_a_display_the_window_is_refused_with_a_reason(home: Path) -> No
     if sys.platform.startswith("linux"):
         assert done.returncode == 5
         assert "DISPLAY" in done.stderr
+
+
+SHOTS = """
+import dataclasses, sys
+from pathlib import Path
+from app.commands.base import Environment, Programs
+from app.errors import exit_code, terminal_message
+from app.window import take_shots
+from engine.errors import HeadCTError
+
+if __name__ == "__main__":
+    environment = Environment(Path(sys.argv[1]), Programs(*[None] * 4))
+    environment.paths = dataclasses.replace(environment.paths, resources=Path(sys.argv[2]))
+    try:
+        sys.exit(take_shots(environment, Path(sys.argv[3])))
+    except HeadCTError as error:
+        print(terminal_message(error), file=sys.stderr)
+        sys.exit(exit_code(error))
+"""
+
+
+def test_shots_of_a_demo_that_was_not_analysed_are_5_and_name_it(tmp_path: Path, resources: Path) -> None:
+    crippled = tmp_path / "resources"
+    crippled.mkdir()
+    for item in resources.iterdir():
+        if item.name != "models":
+            (crippled / item.name).symlink_to(item)
+    script, out = tmp_path / "shots.py", tmp_path / "out"
+    script.write_text(SHOTS)
+    out.mkdir()
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
+    done = subprocess.run(
+        [sys.executable, str(script), str(tmp_path / "home"), str(crippled), str(out)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+        env=environment,
+    )
+    assert done.returncode == 5, done.stderr
+    assert "demo.not_analysed" in done.stderr
+    assert "head_ct_ge_tilt" in done.stderr
+    assert "phantom" in done.stderr
+    assert list(out.iterdir()) == []
