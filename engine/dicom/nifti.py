@@ -38,6 +38,9 @@ MOST_BYTES = 4 << 30
 DEFLATE_GREATEST_EXPANSION = 1100
 N_CHECKED_SLICES = 8
 SUFFIXES = (".nii", ".nii.gz")
+MEAN_SPACING = "nifti.mean_spacing"
+MEAN_SPACING_MARK = "mean spacing, see json"
+"""In the header's descrip field where our own writer could place the first and the last slice only."""
 
 VoxelArray = NDArray[np.int16] | NDArray[np.float32]
 
@@ -57,9 +60,11 @@ def scan_nifti(source: FileSource, opener: Opener) -> Series:
     DicomError
         If it cannot be read.
     """
-    affine, voxels, digest = _load(source, opener)
-    voxels, geometry = _oriented(affine, voxels)
+    header, voxels, digest = _load(source, opener)
+    voxels, geometry = _oriented(affine_lps(header), voxels)
     hu, scope = _judge_values(voxels)
+    if header["descrip"].item() == MEAN_SPACING_MARK.encode():
+        scope.append(_mean_spacing())
     reasons: list[Reason] = []
     warnings = [
         Reason(
@@ -106,14 +111,14 @@ def read_voxels(source: FileSource) -> VoxelArray:
     """
     with Opener() as opener:
         try:
-            affine, voxels, _ = _load(source, opener)
+            header, voxels, _ = _load(source, opener)
         except HeaderError as error:
             raise DicomError(
                 f"{source.label} changed since it was scanned. {error.reason.message}",
                 hint="Open the file again.",
                 code=error.reason.code,
             ) from error
-    return _oriented(affine, voxels)[0]
+    return _oriented(affine_lps(header), voxels)[0]
 
 
 def uid_from(digest: bytes, role: bytes) -> str:
@@ -143,8 +148,16 @@ def _judge_values(voxels: VoxelArray) -> tuple[bool, list[Reason]]:
     return False, [not_hu(float(voxels.min()), float(voxels.max()), "after the file's own scaling")]
 
 
-def _load(source: FileSource, opener: Opener) -> tuple[FloatArray | None, VoxelArray, bytes]:
-    """Return the affine to LPS (None if unusable), the voxels as (k, j, i) after scaling, a digest of the content."""
+def _mean_spacing() -> Reason:
+    return Reason(
+        MEAN_SPACING,
+        "The file's header holds a mean slice spacing: the slices between the first and the last one do not lie where "
+        "it says. The true positions are in the JSON file written with it; analyse the original DICOM series.",
+    )
+
+
+def _load(source: FileSource, opener: Opener) -> tuple[Nifti1Header, VoxelArray, bytes]:
+    """Return the header, the voxels as (k, j, i) after scaling, a digest of the content."""
     reader = opener.open(source)
     try:
         header, stored_ijk = _read(reader)
@@ -155,7 +168,7 @@ def _load(source: FileSource, opener: Opener) -> tuple[FloatArray | None, VoxelA
     stored = stored_ijk.T
     digest = hashlib.sha256(header.binaryblock)
     digest.update(np.ascontiguousarray(stored).data)
-    return affine_lps(header), _scaled(stored, _slope_intercept(header)), digest.digest()
+    return header, _scaled(stored, _slope_intercept(header)), digest.digest()
 
 
 def _read(reader: ByteReader) -> tuple[Nifti1Header, NDArray[Any]]:

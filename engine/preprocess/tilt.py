@@ -1,7 +1,7 @@
 """Gantry tilt and uneven spacing: what they are measured by, and the regular grid that has neither.
 
-`prepare` needs no step of its own for them: it looks every point up where the slices truly are. A file format whose
-header holds one orthogonal matrix does.
+`prepare` needs no step of its own for them: it looks every point up where the slices truly are. A reader that wants
+slices stacked evenly along their normal does.
 """
 
 from __future__ import annotations
@@ -29,6 +29,25 @@ def is_regular(geometry: VolumeGeometry) -> bool:
     if regular.n_slices != geometry.n_slices:
         return False
     return bool(np.abs(regular.origins_lps_mm - geometry.origins_lps_mm).max() <= POSITION_TOLERANCE_MM)
+
+
+def is_even(geometry: VolumeGeometry) -> bool:
+    """Whether the slices are stacked in equal steps, so that one affine places them all; a tilt may shear the steps."""
+    return bool(np.abs(mean_origins_lps_mm(geometry) - geometry.origins_lps_mm).max() <= POSITION_TOLERANCE_MM)
+
+
+def mean_origins_lps_mm(geometry: VolumeGeometry) -> FloatArray:
+    """Where the slices would start if they lay in equal steps from the first to the last, shape (S, 3)."""
+    indices = np.arange(geometry.n_slices, dtype=np.float64)
+    return np.asarray(geometry.origins_lps_mm[0] + indices[:, None] * mean_step_lps_mm(geometry), dtype=np.float64)
+
+
+def mean_step_lps_mm(geometry: VolumeGeometry) -> FloatArray:
+    """Mean step from a slice to the next, shape (3,); of a single slice 1 mm along the normal, as none is known."""
+    if geometry.n_slices == 1:
+        return geometry.normal_lps
+    reach_mm = geometry.origins_lps_mm[-1] - geometry.origins_lps_mm[0]
+    return np.asarray(reach_mm / (geometry.n_slices - 1), dtype=np.float64)
 
 
 def regular_geometry(geometry: VolumeGeometry) -> VolumeGeometry:
