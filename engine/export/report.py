@@ -61,23 +61,25 @@ def corrections_report(rows: tuple[CorrectionRow, ...], catalogue: Mapping[str, 
     return CorrectionsReport(rows=rows, labels={key: finding.label for key, finding in catalogue.items()})
 
 
+# Every exporter writes these, in this order. A missing value is null in JSON and an empty cell in CSV.
 COLUMNS = (
     "series_instance_uid",
     "study_instance_uid",
     "finding_key",
-    "label",
-    "verdict",
-    "present",
+    "label",  # of this release's catalogue; empty for a key that it does not have
+    "verdict",  # agree, disagree, unsure, withdrawn: the answer to the model
+    "present",  # the reader's own statement: true or false, missing where unsure
     "reason",
-    "comment",
-    "probability",
+    "comment",  # free text, as typed
+    "probability",  # the model's, when the reader answered; missing where no analysis was there
     "model_name",
-    "model_digest",
+    "model_digest",  # sha256 of the package's manifest
+    "model_notice",  # the model's own words on what its numbers are worth; empty if none of its analyses is stored
     "reader",
-    "created_utc",
-    "mode",
-    "sop_instance_uids",
-    "superseded",
+    "created_utc",  # ISO 8601
+    "mode",  # blind, or ai_seen: whether the reader had seen the model's answer
+    "sop_instance_uids",  # the acquired slices that the statement refers to
+    "superseded",  # true for what no longer stands
     "research_notice",
 )
 
@@ -96,6 +98,7 @@ def fields_of(row: CorrectionRow, report: CorrectionsReport) -> dict[str, Any]:
         "probability": row.probability,
         "model_name": row.model_name,
         "model_digest": row.model_digest,
+        "model_notice": row.model_notice,
         "reader": row.reader,
         "created_utc": row.created_utc.isoformat(),
         "mode": row.mode,

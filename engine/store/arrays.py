@@ -9,7 +9,7 @@ import zlib
 
 import numpy as np
 
-from engine.analysis import Analysis, Ledger
+from engine.analysis import Analysis, Ledger, ModelIdentity
 from engine.errors import StoreError
 
 
@@ -71,3 +71,15 @@ def unpack(document: str, arrays: bytes, name: str) -> Analysis:
             hint="Analyse the series again.",
             code="store.analysis.damaged",
         ) from error
+
+
+def stored_model(document: str, name: str, digest: str) -> ModelIdentity:
+    """Return the model of a stored document; its notice is empty if the document is damaged.
+
+    Statements must stay exportable even where the analysis that they answered to cannot be read any more.
+    """
+    try:
+        notice = json.loads(document)["model"]["notice"]
+    except (KeyError, TypeError, ValueError):
+        notice = ""
+    return ModelIdentity(name, digest, notice if isinstance(notice, str) else "")

@@ -8,6 +8,7 @@ from typing import Any, cast
 from sqlalchemy import ColumnElement, Select, func, select
 from sqlalchemy.orm import Session, aliased
 
+from engine.analysis import ModelIdentity
 from engine.store.records import (
     CorrectionRow,
     FeedbackRecord,
@@ -141,8 +142,8 @@ def feedback_record(row: FeedbackTable) -> FeedbackRecord:
     )
 
 
-def correction(row: FeedbackRecord, model_name: str | None, *, superseded: bool) -> CorrectionRow:
-    """Turn a statement into a line for export, which names no patient."""
+def correction(row: FeedbackRecord, model: ModelIdentity | None, *, superseded: bool) -> CorrectionRow:
+    """Turn a statement and the model that it answers to, if known, into a line for export, which names no patient."""
     return CorrectionRow(
         feedback_id=row.id,
         series_uid=row.series_uid,
@@ -153,8 +154,9 @@ def correction(row: FeedbackRecord, model_name: str | None, *, superseded: bool)
         reason=row.reason,
         comment=row.comment,
         probability=row.probability,
-        model_name=model_name,
+        model_name=None if model is None else model.name,
         model_digest=row.model_digest,
+        model_notice="" if model is None else model.notice,
         reader=row.reader,
         created_utc=row.created_utc,
         mode=row.mode,

@@ -14,7 +14,7 @@ from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import URL, Connection, inspect
+from sqlalchemy import URL, Connection, Engine, inspect
 
 from engine.errors import StoreError
 from engine.store.session import single_use_engine, translated, writing
@@ -68,6 +68,32 @@ def upgrade(url: URL, name: str, path: Path | None, *, busy_timeout_s: float, sc
             command.upgrade(config, "head")
             _check_references(connection, name)
     return backup
+
+
+def require_current(engine: Engine, name: str, scripts: Path = SCRIPTS) -> None:
+    """Check, without changing anything, that a store has the revision that this version reads.
+
+    Raises
+    ------
+    StoreError
+        If it is older, newer, foreign, empty or damaged, or cannot be read.
+    """
+    head = head_revision(scripts)
+    with translated(name), engine.connect() as connection:
+        current = _known_revision(connection, name, scripts, head)
+    if current is None:
+        raise StoreError(
+            f"The database {name} is empty: it holds no store. It was left as it is.",
+            hint="Choose the right store.",
+            code="store.empty",
+        )
+    if current != head:
+        raise StoreError(
+            f"The store {name} has revision {current}; this version of the application reads revision {head}. "
+            "It was only to be read, so it was not migrated.",
+            hint="Open it once with the application, which backs it up and migrates it; then try again.",
+            code="store.older",
+        )
 
 
 def offline_sql(dialect_name: str, scripts: Path = SCRIPTS) -> str:

@@ -146,6 +146,8 @@ class CorrectionRow:
 
     Attributes
     ----------
+    model_notice
+        What must stand beside the model's `probability`; empty if no analysis by that model is stored any more.
     superseded
         True for every row that is not the reader's standing statement on the finding: replaced or undone rows,
         and the withdrawals themselves.
@@ -162,6 +164,7 @@ class CorrectionRow:
     probability: float | None
     model_name: str | None
     model_digest: str | None
+    model_notice: str
     reader: str
     created_utc: datetime
     mode: ReadingMode

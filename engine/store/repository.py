@@ -13,13 +13,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Self
 
-from sqlalchemy import delete, func, select, update
+from sqlalchemy import Engine, delete, func, select, update
 from sqlalchemy.orm import Session
 
-from engine.analysis import Analysis
+from engine.analysis import Analysis, ModelIdentity
 from engine.errors import StoreError
 from engine.store import migrate
-from engine.store.arrays import pack, unpack
+from engine.store.arrays import pack, stored_model, unpack
 from engine.store.feedback import standing
 from engine.store.mapping import (
     correction,
@@ -32,6 +32,7 @@ from engine.store.mapping import (
     study_record,
 )
 from engine.store.presence import Presence
+from engine.store.reading import open_reader
 from engine.store.records import (
     CorrectionRow,
     FeedbackRecord,
@@ -52,18 +53,28 @@ class Store:
     """An open store. Made by `Store.open`; safe to use from several threads."""
 
     def __init__(
-        self, url_or_path: str | Path, *, busy_timeout_s: float = 10.0, clock: Callable[[], datetime] | None = None
+        self,
+        url_or_path: str | Path,
+        *,
+        read_only: bool = False,
+        busy_timeout_s: float = 10.0,
+        clock: Callable[[], datetime] | None = None,
     ) -> None:
         url = parse_url(url_or_path)
         self.path = sqlite_path(url)
         self.name = str(self.path) if self.path else url.render_as_string(hide_password=True)
         self._clock = clock or _utc_now
+        self.migration_backup: Path | None = None
+        self._writer: Engine | None = None
+        self._presence: Presence | None = None
+        if read_only:
+            self._reader = open_reader(url, self.name, self.path, busy_timeout_s=busy_timeout_s)
+            return
         if self.path is not None:
             _make_folder(self.path, self.name)
         self.migration_backup = migrate.upgrade(url, self.name, self.path, busy_timeout_s=busy_timeout_s)
         self._reader = make_engine(url, busy_timeout_s=busy_timeout_s)
         self._writer = writing(self._reader)
-        self._presence: Presence | None = None
         try:
             self._settle_in()
         except BaseException:
@@ -72,7 +83,12 @@ class Store:
 
     @classmethod
     def open(
-        cls, url_or_path: str | Path, *, busy_timeout_s: float = 10.0, clock: Callable[[], datetime] | None = None
+        cls,
+        url_or_path: str | Path,
+        *,
+        read_only: bool = False,
+        busy_timeout_s: float = 10.0,
+        clock: Callable[[], datetime] | None = None,
     ) -> Self:
         """Open a store, or make it.
 
@@ -84,6 +100,9 @@ class Store:
         ----------
         url_or_path
             A file path for SQLite, or an SQLAlchemy URL.
+        read_only
+            Open only what is there, and change nothing of it: no new store, no migration, no reset, no hold on it.
+            What writes is refused. See `engine.store.reading`.
         busy_timeout_s
             How long to wait for another program's lock before giving up.
         clock
@@ -92,9 +111,10 @@ class Store:
         Raises
         ------
         StoreError
-            If the store is newer than this version, not one of ours, damaged, locked or cannot be written.
+            If the store is newer than this version, not one of ours, damaged, locked or cannot be written; with
+            `read_only` also if it is not there, empty or older.
         """
-        return cls(url_or_path, busy_timeout_s=busy_timeout_s, clock=clock)
+        return cls(url_or_path, read_only=read_only, busy_timeout_s=busy_timeout_s, clock=clock)
 
     def close(self) -> None:
         """Close all connections. The last one of all programs merges the write-ahead log into the file."""
@@ -366,10 +386,10 @@ class Store:
         conditions = [] if series_uid is None else [FeedbackTable.series_uid == series_uid]
         with self._reading() as session:
             rows = feedback_rows(session, *conditions)
-            names = _model_names(session)
+            models = _models(session)
         stands = {row.id for row in standing(rows)}
         return tuple(
-            correction(row, names.get(row.model_digest or ""), superseded=row.id not in stands)
+            correction(row, models.get(row.model_digest or ""), superseded=row.id not in stands)
             for row in rows
             if include_superseded or row.id in stands
         )
@@ -396,6 +416,12 @@ class Store:
         return transaction(self._reader, self.name)
 
     def _writing(self) -> AbstractContextManager[Session]:
+        if self._writer is None:
+            raise StoreError(
+                f"The store {self.name} was opened only to be read; nothing was written.",
+                hint="Make this change in the application.",
+                code="store.opened_to_read",
+            )
         return transaction(self._writer, self.name)
 
     def _put_study(self, session: Session, study: StudyRecord) -> None:
@@ -477,7 +503,14 @@ def _check_feedback(feedback: NewFeedback) -> None:
         )
 
 
-def _model_names(session: Session) -> dict[str, str]:
-    """Return the name of every model that has ever analysed anything, by digest."""
-    query = select(AnalysisTable.model_digest, AnalysisTable.model_name).distinct()
-    return {row.model_digest: row.model_name for row in session.execute(query)}
+def _models(session: Session) -> dict[str, ModelIdentity]:
+    """Return every model of which an analysis is stored, by digest.
+
+    A digest covers the model's notice too, so one analysis a model tells it, whichever series that was of.
+    """
+    newest = select(func.max(AnalysisTable.id)).group_by(AnalysisTable.model_digest)
+    query = select(AnalysisTable.model_digest, AnalysisTable.model_name, AnalysisTable.document)
+    return {
+        row.model_digest: stored_model(row.document, row.model_name, row.model_digest)
+        for row in session.execute(query.where(AnalysisTable.id.in_(newest)))
+    }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -109,7 +109,12 @@ def sqlite_path(url: URL) -> Path | None:
 
 
 def make_engine(
-    url: URL, *, busy_timeout_s: float, foreign_keys: bool = True, poolclass: type[Pool] | None = None
+    url: URL,
+    *,
+    busy_timeout_s: float,
+    foreign_keys: bool = True,
+    poolclass: type[Pool] | None = None,
+    connect: Callable[[], sqlite3.Connection] | None = None,
 ) -> Engine:
     """Build an engine whose SQLite transactions begin and end where we say.
 
@@ -123,6 +128,8 @@ def make_engine(
         Off only for migrations: rebuilding a parent table would take its children along.
     poolclass
         NullPool for an engine that is used once.
+    connect
+        Opens SQLite connections in the engine's place, where the URL cannot say how.
 
     Raises
     ------
@@ -136,6 +143,7 @@ def make_engine(
             connect_args={"timeout": busy_timeout_s} if sqlite else {},
             hide_parameters=True,  # they hold patient data, and an error's text ends up in reports
             poolclass=poolclass,
+            **({"creator": connect} if connect is not None else {}),
         )
     except (NoSuchModuleError, ModuleNotFoundError) as error:
         raise StoreError(

@@ -234,6 +234,32 @@ def test_corrections_say_what_stands_and_name_no_patient(store: Store, catalogue
     assert not any(value in repr(everything) for value in (STUDY.patient_id, "Müller", "CCT nativ", "20260314"))
 
 
+def test_a_models_notice_is_known_while_any_of_its_analyses_is_there(store: Store, catalogue: Catalogue) -> None:
+    other = replace(SERIES, series_uid="1.2.840.1.6", number=3)
+    store.upsert_series(other)
+    store.save_analysis(make_analysis(catalogue))
+    store.save_analysis(make_analysis(catalogue, seed=1, series_uid=other.series_uid))
+    store.add_feedback(STATEMENT)
+    store.delete_series(SERIES.series_uid)
+    (row,) = store.corrections()
+    assert (row.model_name, row.model_notice) == ("phantom-demo", "trained on synthetic phantoms")
+    store.delete_series(other.series_uid)
+    (row,) = store.corrections()
+    assert (row.model_name, row.model_notice, row.model_digest) == (None, "", DIGEST)
+
+
+@pytest.mark.parametrize("document", ["{", "[]", "{}", '{"model": null}', '{"model": {"notice": 3}}'])
+def test_a_damaged_analysis_does_not_hold_back_what_readers_said(
+    store: Store, path: Path, catalogue: Catalogue, document: str
+) -> None:
+    store.save_analysis(make_analysis(catalogue))
+    store.add_feedback(STATEMENT)
+    with closing(sqlite3.connect(path)) as raw, raw:
+        raw.execute("UPDATE analyses SET document = ?", (document,))
+    (row,) = store.corrections()
+    assert (row.comment, row.model_name, row.model_notice) == (STATEMENT.comment, "phantom-demo", "")
+
+
 @pytest.mark.parametrize(
     ("verdict", "positive", "present"),
     [

@@ -23,25 +23,10 @@ from engine.store.repository import Store
 from engine.store.session import parse_url
 from engine.store.tables import Base
 from tests.conftest import PROJECT_ROOT
+from tests.support.store_migrations import scripts_with
 from tests.support.store_values import SERIES, STATEMENT, assert_same_analysis, filled, make_analysis
 
 FIXTURE = Path(__file__).parent / "data" / "store_0001.sqlite"
-
-NEXT_REVISION = """
-import sqlalchemy as sa
-from alembic import op
-
-revision = "0002"
-down_revision = "0001"
-branch_labels = None
-depends_on = None
-
-
-def upgrade():
-    op.add_column("series", sa.Column("note", sa.Text()))
-    op.execute("UPDATE series SET note = description")
-    {then}
-"""
 
 
 @pytest.fixture
@@ -54,14 +39,6 @@ def old(path: Path) -> Path:
     """A store of revision 0001 in the place where one is expected."""
     shutil.copy(FIXTURE, path)
     return path
-
-
-def scripts_with(folder: Path, then: str = "") -> Path:
-    """Our migrations and one more."""
-    scripts = folder / "migrations"
-    shutil.copytree(migrate.SCRIPTS, scripts, ignore=shutil.ignore_patterns("__pycache__"))
-    (scripts / "versions" / "0002_next.py").write_text(NEXT_REVISION.format(then=then), encoding="utf-8")
-    return scripts
 
 
 def upgrade(path: Path, scripts: Path) -> Path | None:

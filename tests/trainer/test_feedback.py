@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from engine.errors import HeadCTError, TrainingError
+from engine.errors import HeadCTError, StoreError, TrainingError
 from engine.store.repository import Store
 from tests.trainer.feedback_store import add_phantom, state
 from trainer.cohorts.feedback import ReviewedSeries, read_feedback, read_reviewed
@@ -29,6 +29,25 @@ def test_statements_become_labels_and_everything_else_stays_unknown(store: Store
     assert series.labels_C.tolist() == [1, 0, -1, -1]
     assert (feedback.n_statements, feedback.n_unsure, feedback.n_not_covered, feedback.n_conflicting) == (3, 1, 1, 0)
     assert series.source_path == tmp_path / "a"
+
+
+def test_the_store_is_only_read(store: Store, tmp_path: Path) -> None:
+    reviewed = add_phantom(store, tmp_path / "a", seed=1)
+    state(store, reviewed, {"lobar_hemorrhage": True})
+    store.set_series_state(reviewed.series.instance_uid, "analysing")
+    store.close()
+    assert store.path is not None
+    before = store.path.read_bytes()
+    store.path.with_name(f"{store.path.name}.lock").unlink()
+    assert read_feedback(str(store.path), KEYS).n_statements == 1
+    assert store.path.read_bytes() == before, "an analysis that is still running elsewhere is not reset"
+    assert not store.path.with_name(f"{store.path.name}.lock").exists()
+    empty = tmp_path / "empty.sqlite"
+    empty.touch()
+    with pytest.raises(StoreError) as caught:
+        read_feedback(str(empty), KEYS)
+    assert (caught.value.code, caught.value.kind) == ("store.empty", "input")
+    assert empty.stat().st_size == 0
 
 
 def test_a_changed_mind_counts_once_and_a_withdrawn_one_not_at_all(store: Store, tmp_path: Path) -> None:

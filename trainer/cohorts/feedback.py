@@ -79,7 +79,7 @@ def read_feedback(store: str, keys: Sequence[str], readers: Sequence[str] | None
         raise TrainingError(
             f"There is no store at {store}.", hint="Name the store that holds the feedback.", code="training.no_store"
         )
-    with Store.open(store) as opened:
+    with Store.open(store, read_only=True) as opened:
         statements = opened.corrections()
         # A series that was taken off the list keeps what was said about it.
         uids = sorted({item.series_uid for item in statements})
