@@ -15,6 +15,7 @@ from engine.findings.catalogue import CATEGORY_LABELS, URGENCY_ORDER, Catalogue,
 
 Verdict = Literal["agree", "disagree", "unsure"]
 SortOrder = Literal["urgency", "value"]
+Calibration = Literal["all", "some", "none"]
 
 ALL_TITLE = "All findings"
 VERDICT_LABELS: Mapping[Verdict, str] = {"agree": "Agreed", "disagree": "Disagreed", "unsure": "Unsure"}
@@ -167,6 +168,12 @@ class FindingsModel:
     def row(self, key: str) -> FindingRow:
         """Return one row; KeyError if the catalogue has no such key."""
         return self._rows[key]
+
+    @property
+    def calibration(self) -> Calibration:
+        """How many of the values shown are calibrated probabilities."""
+        known = {row.calibrated for row in self._rows.values() if row.covered}
+        return "some" if len(known) == 2 else ("all" if known == {True} else "none")
 
     @property
     def n_reviewed(self) -> int:

@@ -38,7 +38,7 @@ from app.views.window_commands import WindowCommands
 TITLE = "Head CT review"
 BANNER = "RESEARCH USE ONLY — not a medical device, not for diagnosis"
 WIDTH_PX, HEIGHT_PX = 1360, 860
-LEFT_PX, RIGHT_PX, STRIP_PX = 226, 410, 240
+LEFT_PX, RIGHT_PX, STRIP_PX = 270, 410, 240
 MOST_RIGHT_PX = 640  # wider, a label would stand too far from its bar
 
 

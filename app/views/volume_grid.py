@@ -23,6 +23,10 @@ MIN_SPACING_MM = 1.2
 MAX_SIDE = 200
 SOFT_TISSUE_HU = (-20.0, 110.0)
 EROSION_MM = 3.5
+EMPTY_HU = -100.0
+"""Not far below what the brain preset shows: a step down to air would draw every voxel of the mask as a stair."""
+
+SMOOTHING_MM = 1.8
 SHOWN_RANGE = 3000.0
 """Values that are not HU are stretched from `AIR_HU` over this range, so that the looks find something."""
 
@@ -90,7 +94,7 @@ def _in_shown_range(volume: Volume) -> Volume:
 
 
 def inside_skull(grid: RegularGrid, context: Context = NULL_CONTEXT) -> RegularGrid:
-    """Keep the soft tissue inside the skull and set the rest to air, for the brain preset.
+    """Keep the soft tissue inside the skull and set the rest to `EMPTY_HU`, smoothed, for the brain preset.
 
     A rough mask for orientation in a picture: soft tissue, eroded until thin bridges break, its piece nearest the
     middle of the head, grown back. It is never measured, nor shown as a segmentation.
@@ -107,4 +111,6 @@ def inside_skull(grid: RegularGrid, context: Context = NULL_CONTEXT) -> RegularG
     sizes[0] = 0
     mask = ndimage.binary_dilation(labels == int(np.argmax(sizes)), iterations=steps, mask=soft)
     context.raise_if_cancelled()
-    return RegularGrid(np.where(mask, grid.voxels, np.int16(AIR_HU)), grid.origin_lps_mm, grid.spacing_mm)
+    brain = np.where(mask, grid.voxels, np.int16(EMPTY_HU))
+    smooth = ndimage.gaussian_filter(brain, SMOOTHING_MM / grid.spacing_mm, truncate=2.5)  # noise has no surface
+    return RegularGrid(smooth, grid.origin_lps_mm, grid.spacing_mm)

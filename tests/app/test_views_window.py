@@ -26,10 +26,10 @@ from app.viewmodels.viewer import PRESETS, SeriesInfo
 from app.views import theme
 from app.views.commands import checked
 from app.views.main_window import MainWindow
-from app.views.panels.findings_items import MARK_PX, ROW_ROLE, SLIM_BAR_PX, VERDICT_PX
+from app.views.panels.findings_items import MARK_PX, ROW_ROLE, SLIM_BAR_PX, UNCALIBRATED_SIGN, VALUE_ROLE, VERDICT_PX
 from app.views.panels.study_list import badge
 from engine.findings.catalogue import Catalogue
-from tests.support.analyses import HELD_OUT, NOTICE, acquired_weights, make_volume
+from tests.support.analyses import HELD_OUT, NOTICE, acquired_weights, make_analysis, make_volume
 from tests.support.window import RecordingActions, filled_models, show_window, study_row
 
 pytestmark = pytest.mark.gui
@@ -426,6 +426,28 @@ def test_model_and_notice_stand_beside_the_numbers(shown: Shown, models: ReviewM
     assert panel.notice.isVisible()
     assert "phantom-demo" in panel.identity.text()
     assert "uncalibrated score" in panel.legend.text()
+
+
+def test_a_raw_score_among_calibrated_probabilities_is_marked(
+    shown: Shown, models: ReviewModels, catalogue: Catalogue
+) -> None:
+    items, legend = shown[0].findings_panel.tree.model(), shown[0].findings_panel.legend
+    assert models.findings.calibration == "none"
+    assert UNCALIBRATED_SIGN not in legend.text()
+    analysis = make_analysis(catalogue, calibrated=True)
+    models.show_analysis(catalogue, analysis)
+    assert models.findings.calibration == "all"
+    assert "uncalibrated" not in legend.text()
+    raw = next(result.key for result in analysis.findings if result.covered)
+    mixed = [replace(item, calibrated_probability=None) if item.key == raw else item for item in analysis.findings]
+    models.show_analysis(catalogue, replace(analysis, findings=tuple(mixed)))
+    assert models.findings.calibration == "some"
+    assert f"{UNCALIBRATED_SIGN}&nbsp;uncalibrated score" in legend.text()
+    groups = [items.index(place, 0) for place in range(6)]
+    rows = [items.index(row, 0, group) for group in groups for row in range(items.rowCount(group))]
+    assert len(rows) == 75
+    marked = {index.data(ROW_ROLE).key for index in rows if index.data(VALUE_ROLE).endswith(UNCALIBRATED_SIGN)}
+    assert marked == {raw}
 
 
 def test_refused_studies_say_why_in_both_panels(shown: Shown, models: ReviewModels, catalogue: Catalogue) -> None:

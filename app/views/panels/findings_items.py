@@ -13,9 +13,11 @@ from engine.findings.catalogue import Urgency
 
 AnyIndex = QModelIndex | QPersistentModelIndex
 ROW_ROLE = Qt.ItemDataRole.UserRole
+VALUE_ROLE = Qt.ItemDataRole.UserRole + 1
 Groups = tuple[tuple[str, tuple[FindingRow, ...]], ...]
 
 MARK_PX, VERDICT_PX = 18, 18
+UNCALIBRATED_SIGN = "*"
 SLIM_BAR_PX, WIDE_BAR_PX, BESIDE_BAR_PX = 40, 110, 370
 
 
@@ -89,9 +91,18 @@ class FindingsItems(QAbstractItemModel):
         row = self._model.row(shown.key)
         if role == ROW_ROLE:
             return row
+        if role == VALUE_ROLE:
+            return self._value_text(row)
         if role in (Qt.ItemDataRole.DisplayRole, Qt.ItemDataRole.AccessibleTextRole):
             return accessible_text(row)
         return tooltip(row) if role == Qt.ItemDataRole.ToolTipRole else None
+
+    def _value_text(self, row: FindingRow) -> str:
+        """Return the number; with a sign where it alone among calibrated ones is a raw score."""
+        if row.value is None:
+            return ""
+        marked = self._model.calibration == "some" and not row.calibrated
+        return f"{row.value:.2f}{UNCALIBRATED_SIGN if marked else ''}"
 
     def _category_data(self, group: int, role: int) -> object:
         if role not in (Qt.ItemDataRole.DisplayRole, Qt.ItemDataRole.AccessibleTextRole):
@@ -152,7 +163,7 @@ class FindingDelegate(QStyledItemDelegate):
                 painter.fillRect(option.rect, theme.SELECTED)
             elif option.state & QStyle.StateFlag.State_MouseOver:
                 painter.fillRect(option.rect, theme.RAISED)
-            self._paint_finding(painter, option.rect, index.data(ROW_ROLE))
+            self._paint_finding(painter, option.rect, index.data(ROW_ROLE), str(index.data(VALUE_ROLE)))
         painter.restore()
 
     def _paint_category(self, painter: QPainter, option: QStyleOptionViewItem, text: str) -> None:
@@ -177,7 +188,7 @@ class FindingDelegate(QStyledItemDelegate):
         closed = [QPointF(x - 2, y - 4), QPointF(x + 3, y), QPointF(x - 2, y + 4)]
         painter.drawPolygon(QPolygonF(opened if option.state & QStyle.StateFlag.State_Open else closed))
 
-    def _paint_finding(self, painter: QPainter, rect: QRect, row: FindingRow) -> None:
+    def _paint_finding(self, painter: QPainter, rect: QRect, row: FindingRow, value: str) -> None:
         muted = row.result is not None and not row.covered
         self._paint_urgency(painter, rect, row.finding.urgency, muted)
         right = rect.right() - 4
@@ -186,7 +197,7 @@ class FindingDelegate(QStyledItemDelegate):
             place = QRect(right - size, rect.center().y() - size // 2, size, size)
             self._icons[row.feedback.verdict].paint(painter, place)
         right -= VERDICT_PX
-        right = self._paint_value(painter, QRect(rect.x(), rect.y(), right - rect.x(), rect.height()), row)
+        right = self._paint_value(painter, QRect(rect.x(), rect.y(), right - rect.x(), rect.height()), row, value)
         room = QRect(rect.x() + MARK_PX, rect.y(), right - rect.x() - MARK_PX - 6, rect.height())
         painter.setPen(theme.FAINT if muted else theme.TEXT)
         if row.positive:
@@ -208,7 +219,7 @@ class FindingDelegate(QStyledItemDelegate):
         else:
             painter.drawEllipse(QPointF(x, y), 2, 2)
 
-    def _paint_value(self, painter: QPainter, room: QRect, row: FindingRow) -> int:
+    def _paint_value(self, painter: QPainter, room: QRect, row: FindingRow, value: str) -> int:
         """Paint number and bar at the right of `room`; return where they begin."""
         aligned = int(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
         if row.value is None:
@@ -220,8 +231,10 @@ class FindingDelegate(QStyledItemDelegate):
             painter.drawText(room, aligned, shown)
             return room.right() - metrics.horizontalAdvance(shown) - 4
         painter.setPen(theme.TOWARDS if row.positive else theme.MUTED)
-        painter.drawText(room, aligned, f"{row.value:.2f}")
-        value_px = painter.fontMetrics().horizontalAdvance("0.00") + 8
+        sign_px = painter.fontMetrics().horizontalAdvance(UNCALIBRATED_SIGN)
+        number = room.adjusted(0, 0, 0 if value.endswith(UNCALIBRATED_SIGN) else -sign_px, 0)
+        painter.drawText(number, aligned, value)
+        value_px = painter.fontMetrics().horizontalAdvance("0.00") + sign_px + 8
         bar_px = min(max(room.width() - BESIDE_BAR_PX, SLIM_BAR_PX), WIDE_BAR_PX)  # the label comes first
         bar = QRect(room.right() - value_px - bar_px, room.center().y() - 4, bar_px, 9)
         self._paint_bar(painter, bar, row)

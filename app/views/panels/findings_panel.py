@@ -7,13 +7,18 @@ from pathlib import Path
 from PySide6.QtCore import QItemSelectionModel, QModelIndex, Qt, QTimer
 from PySide6.QtWidgets import QComboBox, QHBoxLayout, QLabel, QLineEdit, QTreeView, QVBoxLayout, QWidget
 
-from app.viewmodels.findings import FindingRow, FindingsModel
+from app.viewmodels.findings import Calibration, FindingRow, FindingsModel
 from app.viewmodels.status import AnalysisStatus
 from app.views import theme
 from app.views.bindings import bind
-from app.views.panels.findings_items import ROW_ROLE, FindingDelegate, FindingsItems
+from app.views.panels.findings_items import ROW_ROLE, UNCALIBRATED_SIGN, FindingDelegate, FindingsItems
 
 SEARCH_DELAY_MS = 80
+VALUE_LEGENDS: dict[Calibration, str] = {
+    "all": "calibrated probability",
+    "some": f"calibrated probability ({UNCALIBRATED_SIGN}&nbsp;uncalibrated score)",
+    "none": "uncalibrated score",
+}
 URGENCY_LEGEND = " ".join(
     f"<span style='color:{theme.URGENCY[urgency].name()}'>{sign}</span>&nbsp;{urgency}"
     for urgency, sign in theme.URGENCY_SIGNS.items()
@@ -135,9 +140,8 @@ class FindingsPanel(QWidget):
         self.identity.setToolTip("" if identity is None else f"Model {identity.name}, {identity.digest}")
         self.notice.setText("" if identity is None else identity.notice)
         self.notice.setVisible(bool(self.notice.text()))
-        covered = [row for row in self._model.rows if row.covered]
-        name = "calibrated probability" if covered and all(row.calibrated for row in covered) else "uncalibrated score"
-        self.legend.setText(f"{URGENCY_LEGEND} · bar: {name}, tick: operating point" if covered else URGENCY_LEGEND)
+        bar = f" · bar: {VALUE_LEGENDS[self._model.calibration]}, tick: operating point"
+        self.legend.setText(URGENCY_LEGEND + (bar if self._model.n_covered else ""))
         self.legend.setVisible(bool(self._model.rows))
         self._show_status(self._model.status)
 

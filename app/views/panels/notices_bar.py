@@ -64,7 +64,8 @@ class NoticesBar(QFrame):
         self.setProperty("severity", notice.severity)
         self.style().unpolish(self)
         self.style().polish(self)
-        self.text.setText("  ".join(part for part in (notice.title, notice.message, notice.hint) if part))
+        title = f"{notice.title.rstrip('.')}."
+        self.text.setText("  ".join(part for part in (title, notice.message, notice.hint) if part))
         others = len(self._model.notices) - 1
         self.more.setText(f"+{others} more" if others else "")
         self.details.setVisible(bool(notice.details))

@@ -119,8 +119,7 @@ class StudyDelegate(QStyledItemDelegate):
         described = " · ".join(part for part in (row.study_description, row.description) if part)
         self._draw(painter, line, described or "No description", theme.MUTED)
         line.translate(0, metrics.height())
-        date = f"{row.study_date} · " if row.study_date else ""
-        self._draw(painter, line, f"{date}{row.n_slices} {KIND_TEXT[row.kind]}", theme.MUTED)
+        self._draw(painter, line, f"{row.study_date or 'No date'} · {row.n_slices} {KIND_TEXT[row.kind]}", theme.MUTED)
         painter.restore()
 
     def _draw(
