@@ -22,6 +22,7 @@ from app.views.dialogs.help import HelpDialog, help_html
 from app.views.dialogs.models import ModelsDialog
 from app.views.dialogs.preferences import PreferencesDialog
 from app.views.dialogs.retrain import RetrainDialog
+from app.views.loss_curve import LossCurve, ticks
 from app.views.main_window import MainWindow
 from app.views.shots import make_shots
 from app.views.volume_grid import inside_skull, to_regular_grid
@@ -84,12 +85,15 @@ def test_retraining_from_plan_to_candidate(qtbot: QtBot, shown: Shown, models: R
     assert actions.named("start_retraining") == [(RetrainOptions(description="site A"),)]
     training.start()
     training.set_progress(3, 20, "Epoch 3 of 20")
-    assert dialog.curve is None
     for epoch in (1, 2, 3):
         training.add_epoch(CurvePoint(epoch, 1 / epoch, 2 / epoch))
     assert dialog.progress_text.text() == "Epoch 3 of 20"
-    assert dialog.curve is not None
-    assert dialog.curve.listDataItems()[1].getData()[1].tolist() == pytest.approx([2, 1, 2 / 3])
+    assert dialog.curve.val == tuple((epoch, 2 / epoch) for epoch in (1, 2, 3))
+    picture = _array(dialog.curve.grab().toImage())
+    training.add_epoch(CurvePoint(4, 0.25, None))
+    assert dialog.curve.train[-1] == (4, 0.25)
+    assert len(dialog.curve.val) == 3
+    assert np.abs(_array(dialog.curve.grab().toImage()) - picture).max() > 50
     qtbot.mouseClick(dialog.cancel, Qt.MouseButton.LeftButton)
     assert actions.named("cancel_retraining") == [()]
     rows = (ComparisonRow("a", "A", 20, 90, 0.81, 0.84), ComparisonRow("b", "B", 3, 90, None, None, "too few"))
@@ -101,6 +105,28 @@ def test_retraining_from_plan_to_candidate(qtbot: QtBot, shown: Shown, models: R
     qtbot.mouseClick(dialog.discard, Qt.MouseButton.LeftButton)
     assert actions.named("activate_model") == [("ab" * 32,)]
     assert actions.named("discard_candidate") == [(tmp_path,)]
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "expected"),
+    [
+        (0.17, 0.65, (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7)),
+        (2.0, 3.0, (2.0, 2.2, 2.4, 2.6, 2.8, 3.0)),
+        (0, 41, (0, 10, 20, 30, 40, 50)),
+    ],
+)
+def test_ticks_are_round_and_enclose_the_values(low: float, high: float, expected: tuple[float, ...]) -> None:
+    assert ticks(low, high) == pytest.approx(expected)
+
+
+def test_a_loss_that_is_constant_or_not_finite_is_drawn(qtbot: QtBot) -> None:
+    curve = LossCurve()
+    qtbot.addWidget(curve)
+    curve.resize(curve.sizeHint())
+    blank = _array(curve.grab().toImage())
+    for losses in ((0.5,), (0.5, 0.5), (0.5, float("nan"), 0.4), (float("inf"),)):
+        curve.set_points(tuple(CurvePoint(epoch + 1, loss, None) for epoch, loss in enumerate(losses)))
+        assert np.abs(_array(curve.grab().toImage()) - blank).max() > 50
 
 
 def test_a_failed_training_says_why_and_can_start_again(shown: Shown, models: ReviewModels) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pyqtgraph as pg
 from PySide6.QtCore import Qt
 from PySide6.QtGui import QColor
 from PySide6.QtWidgets import (
@@ -23,6 +22,7 @@ from app.viewmodels.training import ComparisonRow, TrainingModel, TrainingPlan
 from app.views import theme
 from app.views.bindings import bind
 from app.views.dialogs.models import make_table
+from app.views.loss_curve import LossCurve
 
 COLUMNS = ("Finding", "Positive / n", "In use, AUC", "Candidate, AUC", "Change", "Note")
 EXPLANATION = (
@@ -31,7 +31,6 @@ EXPLANATION = (
     "loss: silence is not agreement."
 )
 NOTHING_YET = "Progress, the losses, and the comparison of the candidate with the model in use come here."
-NO_CURVE = "The losses are drawn here after the first epoch."
 
 
 class RetrainDialog(QDialog):
@@ -47,9 +46,7 @@ class RetrainDialog(QDialog):
         self.progress_text = QLabel()
         self.message = QLabel(wordWrap=True)
         self.message.setProperty("role", "warning")
-        self.curve: LossCurve | None = None
-        self._no_curve = QLabel(NO_CURVE, alignment=Qt.AlignmentFlag.AlignCenter)
-        self._no_curve.setProperty("role", "muted")
+        self.curve = LossCurve()
         self.summary = QLabel(wordWrap=True)
         self.table = make_table(COLUMNS)
         self.pages = QStackedWidget()
@@ -76,11 +73,11 @@ class RetrainDialog(QDialog):
     def _lay_out(self) -> None:
         explanation = QLabel(EXPLANATION, wordWrap=True)
         explanation.setProperty("role", "muted")
-        self._running = _page(self.progress_text, self.progress, self._no_curve)
+        running = _page(self.progress_text, self.progress, self.curve)
         empty = QLabel(NOTHING_YET, alignment=Qt.AlignmentFlag.AlignCenter, wordWrap=True)
         empty.setProperty("role", "muted")
         compared = _page(self.summary, self.table)
-        for page in (_page(empty), self._running, compared):
+        for page in (_page(empty), running, compared):
             self.pages.addWidget(page)
         buttons = QHBoxLayout()
         for button in (self.start, self.cancel, self.activate, self.discard):
@@ -129,13 +126,7 @@ class RetrainDialog(QDialog):
                 self.table.setItem(place, column, item)
 
     def _show_curve(self) -> None:
-        """Draw the epochs so far; the plot is made with the first, as it takes longer than the whole dialog."""
-        if self._model.curve and self.curve is None:
-            self.curve = LossCurve()
-            self._running.layout().replaceWidget(self._no_curve, self.curve)
-            self._no_curve.hide()
-        if self.curve is not None:
-            self.curve.set_points(self._model.curve)
+        self.curve.set_points(self._model.curve)
 
     # -- from the reader ----------------------------------------------------------------------------------------
 
@@ -149,29 +140,6 @@ class RetrainDialog(QDialog):
     def _discard(self) -> None:
         if self._model.candidate is not None:
             self._actions.discard_candidate(self._model.candidate.path)
-
-
-class LossCurve(pg.PlotWidget):
-    """Training and validation loss by epoch."""
-
-    def __init__(self) -> None:
-        super().__init__(background=theme.BACKGROUND)
-        self.setLabel("bottom", "Epoch")
-        self.setLabel("left", "Loss")
-        self.getAxis("left").enableAutoSIPrefix(False)
-        self.setMenuEnabled(False)
-        self.setMouseEnabled(x=False, y=False)
-        self.hideButtons()
-        self.addLegend(offset=(-10, 10), labelTextColor=theme.TEXT)
-        self.showGrid(y=True, alpha=0.2)
-        self._train = self.plot(pen=pg.mkPen(theme.AGAINST, width=2), symbol="o", symbolSize=5, name="training")
-        self._val = self.plot(pen=pg.mkPen(theme.TOWARDS, width=2), symbol="s", symbolSize=5, name="validation")
-
-    def set_points(self, points: tuple) -> None:  # type: ignore[type-arg]
-        """Draw the epochs so far."""
-        self._train.setData([point.epoch for point in points], [point.train_loss for point in points])
-        known = [point for point in points if point.val_loss is not None]
-        self._val.setData([point.epoch for point in known], [point.val_loss for point in known])
 
 
 def plan_text(plan: TrainingPlan) -> str:
