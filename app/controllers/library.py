@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,9 +17,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class LibraryView:
-    """The library at one moment."""
+    """The library at one moment; `damage` says per digest why a package was refused, empty where it is whole."""
 
     entries: tuple[LibraryEntry, ...]
+    damage: Mapping[str, str]
     active: LibraryEntry | None
     broken: tuple[BrokenPackage, ...]
     can_roll_back: bool
@@ -79,11 +80,12 @@ class LibraryController:
         paths = self._session.paths
 
         def operation(context: object) -> LibraryView:
-            from app.operations.models import can_roll_back, open_library
+            from app.operations.models import can_roll_back, damage_by_digest, open_library
 
             library = open_library(paths)
             change(library)
-            return LibraryView(library.list(), library.active(), library.broken(), can_roll_back(paths))
+            entries, damage = library.list(), damage_by_digest(library)
+            return LibraryView(entries, damage, library.active(), library.broken(), can_roll_back(paths))
 
         def done(view: LibraryView) -> None:
             self._show(view)
@@ -96,7 +98,8 @@ class LibraryController:
         session = self._session
         before = session.active_model
         session.active_model = view.active
-        session.models.library.set_rows(tuple(model_row(entry) for entry in view.entries), view.can_roll_back)
+        rows = tuple(model_row(entry, view.damage[entry.digest]) for entry in view.entries)
+        session.models.library.set_rows(rows, view.can_roll_back)
         for package in view.broken:
             session.notify(package.error, "A model package cannot be used")
         if view.active is None or before is None or view.active.digest != before.digest:

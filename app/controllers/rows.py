@@ -77,8 +77,8 @@ def local_time(utc: datetime) -> str:
     return utc.astimezone().strftime("%Y-%m-%d %H:%M")
 
 
-def model_row(entry: LibraryEntry) -> ModelRow:
-    """Return a line of the model list."""
+def model_row(entry: LibraryEntry, damage: str) -> ModelRow:
+    """Return a line of the model list; `damage` says why the package was refused, empty where it is whole."""
     return ModelRow(
         name=entry.name,
         digest=entry.digest,
@@ -86,4 +86,7 @@ def model_row(entry: LibraryEntry) -> ModelRow:
         active=entry.active,
         bundled=entry.bundled,
         created=local_time(entry.created),
+        n_findings=entry.n_findings,
+        verify_state="failed" if damage else "verified",
+        message=damage,
     )

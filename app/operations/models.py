@@ -60,6 +60,19 @@ def _active_path(models: ModelLibrary) -> Path:
         ) from error
 
 
+def damage_by_digest(models: ModelLibrary) -> dict[str, str]:
+    """Verify every package of the library; per digest the reason why it is refused, empty where it is whole."""
+    damage = {}
+    for entry in models.list():
+        try:
+            models.find(entry.digest)
+        except PackageError as error:
+            damage[entry.digest] = error.message
+        else:
+            damage[entry.digest] = ""
+    return damage
+
+
 def describe_package(path: Path) -> dict[str, Any]:
     """Return a package's manifest, notice and measured results (``metrics.json``) as plain values.
 

@@ -137,6 +137,7 @@ class VolumeWindow(QWidget):
         elif isinstance(error, ImportError):
             self._say(f"{NO_VTK}\n{error}")
         elif error is not None:
+            self._say("The slices could not be prepared for 3D. Everything else works.")
             raise error
         else:
             self._grids = future.result()

@@ -310,7 +310,7 @@ def _no_memory() -> InferenceError:
 
 def _bug(error: Exception) -> InferenceError:
     return InferenceError(
-        f"The analysis failed through a fault in the program ({type(error).__name__}); nothing is shown.",
+        f"A fault in the program ended it ({type(error).__name__}); nothing of it is shown.",
         hint="Save the report and send it to the maintainers; it holds no patient data.",
         code="inference.bug",
         kind="environment",

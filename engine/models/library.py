@@ -42,6 +42,7 @@ class LibraryEntry:
     active: bool
     bundled: bool
     created: datetime
+    n_findings: int
 
 
 @dataclass(frozen=True)
@@ -246,6 +247,7 @@ class ModelLibrary:
             active=False,
             bundled=path.parent == self._bundled,
             created=manifest.created,
+            n_findings=len(manifest.finding_keys),
         )
 
     def _unknown(self, text: str) -> PackageError:

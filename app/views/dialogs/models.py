@@ -75,7 +75,9 @@ class ModelsDialog(QDialog):
             count = "" if row.n_findings is None else str(row.n_findings)
             texts = ("●" if row.active else "", origin, row.digest[:12], count, row.created)
             for column, text in enumerate((*texts, STATES[row.verify_state], row.notice)):
-                self.table.setItem(place, column, QTableWidgetItem(text))
+                item = QTableWidgetItem(text)
+                item.setToolTip(row.message or text)
+                self.table.setItem(place, column, item)
         if rows and self.table.currentRow() < 0:
             self.table.selectRow(next((place for place, row in enumerate(rows) if row.active), 0))
         self.roll_back.setEnabled(self._model.can_roll_back)
