@@ -1,0 +1,27 @@
+"""The model library as the window lists it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from app.controllers.rows import model_row
+from app.operations.models import damage_by_digest, open_library
+from app.settings import AppPaths
+from engine.findings.catalogue import Catalogue
+from tests.support.models import write_random_package
+
+
+def test_the_list_tells_a_damaged_package_from_a_whole_one(tmp_path: Path, catalogue: Catalogue) -> None:
+    write_random_package(tmp_path / "package", tuple(catalogue)[:7])
+    library = open_library(AppPaths.at(tmp_path / "home").create())
+    entry = library.install(tmp_path / "package")
+    assert damage_by_digest(library)[entry.digest] == ""
+    row = model_row(entry, "")
+    assert (row.n_findings, row.verify_state) == (7, "verified")
+
+    metrics = entry.path / "metrics.json"
+    metrics.write_bytes(metrics.read_bytes() + b" ")
+    damage = damage_by_digest(library)[entry.digest]
+    assert "metrics.json" in damage
+    row = model_row(entry, damage)
+    assert (row.verify_state, row.message) == ("failed", damage)
