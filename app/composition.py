@@ -191,7 +191,7 @@ class Application:
             Of kind ``environment``; the message names each such series and why.
         """
         rows = self.models.studies.rows
-        problems = [f"{self._demo_name(row)}: {self._unfinished(row)}" for row in rows if row.state != "analysed"]
+        problems = [f"{self.demo_name(row)}: {self._unfinished(row)}" for row in rows if row.state != "analysed"]
         if rows and not problems:
             return
         notices = [item.message for item in self.models.notices.notices if item.severity == "error"]
@@ -203,7 +203,8 @@ class Application:
             kind="environment",
         )
 
-    def _demo_name(self, row: StudyRow) -> str:
+    def demo_name(self, row: StudyRow) -> str:
+        """Return the folder that a listed demo series was opened from."""
         series = self.session.scanned.get(row.series_uid)
         return row.series_uid if series is None else str(series.source)
 

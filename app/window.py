@@ -82,12 +82,27 @@ def take_shots(environment: Environment, out: Path) -> int:
         application.open_demo()
         settle(DEMO_PATIENCE_S, lambda: application.demo_settled)
         application.require_demo_analysed()
-        pictures = make_shots(out, window)
+        pictures = [*make_shots(out, window), *_each_demo(application, window, out)]
     finally:
         window.close()
         application.close()
     print("\n".join(str(path) for path in pictures))
     return 0
+
+
+def _each_demo(application: Application, window: MainWindow, out: Path) -> list[Path]:
+    """Take the window with every demo study, at the slice that pushed its first finding most."""
+    from app.views.shots import PICTURE_SIZE, settle, take
+
+    window.resize(*PICTURE_SIZE)
+    pictures = []
+    for row in application.models.studies.rows:
+        application.select_series(row.series_uid)
+        settle(0.3)
+        settle(DEMO_PATIENCE_S, lambda: application.demo_settled)
+        application.models.evidence.jump_to_strongest()
+        pictures.append(take(out, window, f"study_{Path(application.demo_name(row)).name}"))
+    return pictures
 
 
 def tame_interpreter() -> None:

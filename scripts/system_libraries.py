@@ -1,8 +1,9 @@
 """Check the system libraries that Qt and VTK load at run time, before anything is installed with pip.
 
 Standard library only: it runs with the system's Python. As root on a Debian-like system it installs what is missing;
-otherwise it prints the exact command and exits with 5. A virtual display is asked for with ``--virtual-display`` (tests and
-pictures need one), and installed for root where there is no display at all. On Windows and macOS the wheels bring all that they need.
+otherwise it prints the exact command and exits with 5. A virtual display is asked for with ``--virtual-display`` (tests
+and pictures need one), and installed for root where there is no display at all. On Windows and macOS the wheels bring
+all that they need.
 """
 
 from __future__ import annotations

@@ -14,7 +14,8 @@ from app.viewmodels.review import ReviewModels
 from app.views.main_window import MainWindow
 from engine.errors import ExportError
 
-SIZES = ((1366, 768), (1920, 1080))
+PICTURE_SIZE = (1920, 1080)
+SIZES = ((1366, 768), PICTURE_SIZE)
 DIALOGS = ("export", "retrain", "models", "preferences", "help", "about")
 VOLUME_LIMIT_S = 60.0
 
@@ -82,21 +83,22 @@ def save(picture: QPixmap, path: Path) -> Path:
     return path
 
 
-def _grab(out: Path, widget: QWidget, name: str) -> Path:
+def take(out: Path, widget: QWidget, name: str) -> Path:
+    """Let the widget settle and write its picture as ``name.png``; ExportError if it cannot be written."""
     settle()
     return save(widget.grab(), out / f"{name}.png")
 
 
 def _main(out: Path, window: MainWindow, name: str, width: int, height: int) -> Path:
     window.resize(width, height)
-    return _grab(out, window, name)
+    return take(out, window, name)
 
 
 def _preset(out: Path, window: MainWindow, key: str) -> Path:
     viewer = window.models.viewer
     before, preset = viewer.window, viewer.preset
     viewer.set_preset(key)
-    path = _grab(out, window.slice_view, f"window_{key}")
+    path = take(out, window.slice_view, f"window_{key}")
     if preset is None:
         viewer.window = before
     else:
@@ -108,7 +110,7 @@ def _split(out: Path, window: MainWindow) -> Path:
     evidence = window.models.evidence
     before = evidence.split
     evidence.split = True
-    path = _grab(out, window.evidence_panel, "evidence_split")
+    path = take(out, window.evidence_panel, "evidence_split")
     evidence.split = before
     return path
 
@@ -118,7 +120,7 @@ def _dialog(out: Path, window: MainWindow, name: str) -> Path:
     dialog = window.command_target.dialog(name)
     if dialog is None:
         raise RuntimeError(f"the action {name} opened no dialog")
-    path = _grab(out, dialog, f"dialog_{name}")
+    path = take(out, dialog, f"dialog_{name}")
     dialog.close()
     return path
 
@@ -146,7 +148,7 @@ def _empty(out: Path, window: MainWindow, size: tuple[int, int]) -> Path:
     fresh = MainWindow(ReviewModels(), window.review_actions, window.resources)
     fresh.resize(*size)
     fresh.show()
-    path = _grab(out, fresh, "empty")
+    path = take(out, fresh, "empty")
     fresh.close()
     fresh.deleteLater()
     settle(0.05)
