@@ -47,9 +47,12 @@ def run_window(environment: Environment, arguments: argparse.Namespace) -> int:
     application.runner.idle.connect(lambda: settle_garbage(application))
     application.start()
     window = MainWindow(application.models, application, paths.resources)
-    window.restoreGeometry(QByteArray.fromBase64(loaded.settings.window_geometry.encode()))
+    known_place = window.restoreGeometry(QByteArray.fromBase64(loaded.settings.window_geometry.encode()))
     watcher = FirstPaint(window, lambda: _begin(application, window, arguments))
-    window.show()
+    if known_place:
+        window.show()
+    else:
+        window.showMaximized()
     code = qt.exec()
     watcher.stop()
     geometry = bytes(window.saveGeometry().toBase64().data()).decode()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import importlib.util
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,11 @@ from engine.inference.threads import wait_passively
 
 # Before any test imports torch: the workers of a parallel run share the cores.
 wait_passively()
+
+# Torch's triton and Mesa's software renderer both carry an LLVM, and the process dies where triton's comes second. The
+# program never has both in one process: the window draws, the workers compute. One pytest process runs tests of each.
+if importlib.util.find_spec("triton") is not None:
+    importlib.import_module("triton")
 
 PROJECT_ROOT = Path(__file__).resolve().parents[1]
 SHARED = PROJECT_ROOT.parent / "shared"

@@ -108,6 +108,7 @@ class TrainingController:
         if isinstance(event, Progressed):
             training.set_progress(event.done, event.total, event.text)
         elif isinstance(event, EpochEnded):
+            training.set_progress(event.epoch, event.max_epochs, f"Trained epoch {event.epoch} of {event.max_epochs}")
             training.add_epoch(CurvePoint(event.epoch, event.train_loss, event.validation_loss, event.validation_auc))
 
     def _planned(self, count: FeedbackCount) -> None:

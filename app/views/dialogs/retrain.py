@@ -56,7 +56,7 @@ class RetrainDialog(QDialog):
         bind(self, model.curve_changed, self._show_curve)
         self._show()
         self._show_curve()
-        self.resize(760, 560)
+        self.resize(920, 680)
 
     def _make_buttons(self) -> None:
         self.start = QPushButton("Start retraining")
@@ -147,10 +147,9 @@ def plan_text(plan: TrainingPlan) -> str:
     if plan.n_reviewed == 0:
         return "No verdict that states presence or absence is in the store yet."
     base = f" Base: {plan.base_name}." if plan.base_name else ""
-    return (
-        f"Will use {plan.n_reviewed} reviewed findings of {plan.n_studies} studies "
-        f"({plan.n_disagree} of them disagree with the model).{base}"
-    )
+    findings = "1 reviewed finding" if plan.n_reviewed == 1 else f"{plan.n_reviewed} reviewed findings"
+    studies = "1 study" if plan.n_studies == 1 else f"{plan.n_studies} studies"
+    return f"Will use {findings} of {studies}; the model was disagreed with {plan.n_disagree} ×.{base}"
 
 
 def comparison_cells(row: ComparisonRow) -> tuple[tuple[str, QColor], ...]:
