@@ -51,6 +51,8 @@ def run(arguments: argparse.Namespace, environment: Environment) -> int:
         f"{positive} of {len(analysis.ledger.keys)} covered findings at or above their operating point "
         f"(analysis {analysis.timings_s.total:.1f} s on {analysis.device}): {arguments.out}"
     )
+    for warning in analysis.warnings:
+        say(f"warning: {warning}")
     say(model_line(analysis))
     return 0
 

@@ -74,9 +74,9 @@ class EvidenceView:
         return best if self.net_S[best] < 0 else None
 
     def acquired_text(self, prepared: int) -> str:
-        """Name the acquired slices under a prepared one, counted from 1, such as ``acquired 14, 15``."""
+        """Name the acquired slices under a prepared one, counted from 1, such as ``acquired 14–16, 18``."""
         numbers = sorted(index + 1 for index in self.acquired[prepared])
-        return "no acquired slice" if not numbers else f"acquired {', '.join(map(str, numbers))}"
+        return "no acquired slice" if not numbers else f"acquired {_ranges(numbers)}"
 
     @property
     def sentence(self) -> str:
@@ -252,3 +252,15 @@ def _acquired_under(acquired_weights: FloatArray) -> tuple[tuple[int, ...], ...]
         tuple(int(index) for index in indices if row[index] > 0)
         for row, indices in zip(acquired_weights, order, strict=True)
     )
+
+
+def _ranges(numbers: list[int]) -> str:
+    """Write ascending numbers with runs of three or more as ranges: ``1, 2, 4–7``."""
+    runs: list[list[int]] = []
+    for number in numbers:
+        if runs and number == runs[-1][-1] + 1:
+            runs[-1].append(number)
+        else:
+            runs.append([number])
+    parts = [f"{run[0]}–{run[-1]}" if len(run) > 2 else ", ".join(map(str, run)) for run in runs]
+    return ", ".join(parts)

@@ -117,6 +117,7 @@ class FindingsModel:
         self._selected: str | None = None
         self._status = AnalysisStatus()
         self._identity: ModelIdentity | None = None
+        self._warnings: tuple[str, ...] = ()
         self._searchable: dict[str, str] = {}
 
     # -- content ------------------------------------------------------------------------------------------------
@@ -131,6 +132,7 @@ class FindingsModel:
         self._rows = {key: FindingRow(finding, results.get(key), None) for key, finding in catalogue.items()}
         self._searchable = {key: _search_text(finding) for key, finding in catalogue.items()}
         self._identity = None if analysis is None else analysis.model
+        self._warnings = () if analysis is None else analysis.warnings
         if analysis is not None:
             self.set_status(AnalysisStatus("analysed"))
         self.rows_changed.emit()
@@ -159,6 +161,11 @@ class FindingsModel:
     def identity(self) -> ModelIdentity | None:
         """The model whose numbers are shown."""
         return self._identity
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What the reader must know about how these numbers came about, such as an alignment that failed."""
+        return self._warnings
 
     @property
     def rows(self) -> tuple[FindingRow, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -149,6 +150,18 @@ def test_acquired_and_prepared_slices_map_both_ways() -> None:
     assert prepared_place(weights, 12) is None
     weights[:, 3] = 0
     assert prepared_place(weights, 3) is None
+
+
+@pytest.mark.parametrize(
+    ("under", "text"),
+    [((), "no acquired slice"), ((13, 14), "acquired 14, 15"), ((13, 14, 15, 17), "acquired 14–16, 18")],
+)
+def test_acquired_slices_are_named_in_short(catalogue: Catalogue, under: tuple[int, ...], text: str) -> None:
+    models = ReviewModels()
+    models.show_analysis(catalogue, make_analysis(catalogue))
+    view = models.evidence.view
+    assert view is not None
+    assert replace(view, acquired=(under, *view.acquired[1:])).acquired_text(0) == text
 
 
 def test_a_jump_goes_to_the_acquired_slice_with_most_voxels(catalogue: Catalogue) -> None:

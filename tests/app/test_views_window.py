@@ -420,6 +420,16 @@ def test_a_changed_comment_is_saved_under_the_standing_verdict(
     assert actions.calls == [("submit_verdict", (key, "agree", "", "early bird"))]
 
 
+def test_what_went_wrong_on_the_way_stands_beside_the_numbers(
+    shown: Shown, models: ReviewModels, catalogue: Catalogue
+) -> None:
+    panel = shown[0].findings_panel
+    assert not panel.warnings.isVisible()
+    models.show_analysis(catalogue, replace(make_analysis(catalogue), warnings=("Not aligned: no head was found.",)))
+    assert panel.warnings.isVisible()
+    assert "Not aligned: no head was found." in panel.warnings.text()
+
+
 def test_model_and_notice_stand_beside_the_numbers(shown: Shown, models: ReviewModels) -> None:
     panel = shown[0].findings_panel
     assert panel.notice.text() == NOTICE
