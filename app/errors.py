@@ -1,19 +1,19 @@
 """From an error to what a person sees: a notice in the window, a message and exit code on the command line.
 
-Only a `HeadCTError` speaks for itself: its message holds no patient data. Any other exception is a bug of ours; its
-text may quote a value from a study, so reports name its type and where it arose and withhold the text.
+A `HeadCTError` speaks for itself to the person at the screen. Any other exception is a bug of ours; its text may quote
+a value from a study. Reports, which leave the machine, name types, places and codes and withhold every text: even a
+message of ours may name a path that holds a patient's name.
 """
 
 from __future__ import annotations
 
 import sys
 import threading
-import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from engine.errors import ErrorKind, HeadCTError
+from engine.errors import ErrorKind, HeadCTError, traceback_without_values
 from engine.progress import Cancelled
 
 if TYPE_CHECKING:
@@ -59,31 +59,8 @@ def _details(error: HeadCTError) -> str:
 
 
 def bug_report(error: BaseException) -> str:
-    """Return the traceback of an exception and its causes: files, lines, functions and types, without values."""
-    return "\n".join(_report_lines(error)) + "\n"
-
-
-def _report_lines(error: BaseException) -> Iterator[str]:
-    seen: set[int] = set()
-    link: BaseException | None = error
-    while link is not None and id(link) not in seen:
-        seen.add(id(link))
-        yield "Traceback (most recent call last):"
-        for frame in traceback.extract_tb(link.__traceback__):
-            yield f'  File "{frame.filename}", line {frame.lineno}, in {frame.name}'
-            if frame.line:
-                yield f"    {frame.line}"
-        yield _last_line(link)
-        link = link.__cause__ or (None if link.__suppress_context__ else link.__context__)
-        if link is not None:
-            yield "\nwhich came from:\n"
-
-
-def _last_line(error: BaseException) -> str:
-    name = f"{type(error).__module__}.{type(error).__qualname__}"
-    if isinstance(error, HeadCTError):
-        return f"{name}: [{error.code}] {error.message}"
-    return f"{name}: (text withheld: it may quote patient data)"
+    """Return the traceback of an exception and its causes: files, lines, functions, types and codes, without values."""
+    return traceback_without_values(error)
 
 
 def terminal_message(error: BaseException) -> str:

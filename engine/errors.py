@@ -2,9 +2,21 @@
 
 from __future__ import annotations
 
+import re
+import traceback
+from collections.abc import Iterator
 from typing import Literal
 
 ErrorKind = Literal["input", "scope", "environment"]
+
+_HEADER = "Traceback (most recent call last):"
+_LINK = "which came from:"
+_WITHHELD = "(text withheld: it may quote patient data)"
+_REPORT_LINE = re.compile(
+    rf"{re.escape(_HEADER)}|{_LINK}"
+    r'|  File "(?:[^"]*\.py|<[^">]*>)", line \d+,? in [\w<>.]+'
+    rf"|(?:\w+\.)+[\w<>.]+: (?:\[\w+(?:\.\w+)+\]|{re.escape(_WITHHELD)})"
+)
 
 
 class HeadCTError(Exception):
@@ -69,3 +81,37 @@ class ExportError(HeadCTError):
 
 class ConfigError(HeadCTError):
     """A configuration file holds unknown keys or impossible values."""
+
+
+def traceback_without_values(error: BaseException) -> str:
+    """Return where an error and its causes arose: files, lines, functions and types, and the codes of our own errors.
+
+    No error's text is in it, not even that of a `HeadCTError`, which may name a path: a path may hold a patient's name.
+    """
+    return "\n".join(_report_lines(error)) + "\n"
+
+
+def report_lines_of(text: str) -> str:
+    """Return those lines of a process's stderr that `traceback_without_values` could have written.
+
+    Everything else, such as what a library printed or the text of an error, may quote a value. So may what looks like
+    a line of source code, which is left out as well.
+    """
+    return "\n".join(line for line in text.splitlines() if _REPORT_LINE.fullmatch(line))
+
+
+def _report_lines(error: BaseException) -> Iterator[str]:
+    seen: set[int] = set()
+    link: BaseException | None = error
+    while link is not None and id(link) not in seen:
+        seen.add(id(link))
+        yield _HEADER
+        for frame in traceback.extract_tb(link.__traceback__):
+            yield f'  File "{frame.filename}", line {frame.lineno}, in {frame.name}'
+            if frame.line:
+                yield f"    {frame.line}"
+        code = f"[{link.code}]" if isinstance(link, HeadCTError) else _WITHHELD
+        yield f"{type(link).__module__}.{type(link).__qualname__}: {code}"
+        link = link.__cause__ or (None if link.__suppress_context__ else link.__context__)
+        if link is not None:
+            yield f"\n{_LINK}\n"

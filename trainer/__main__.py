@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TextIO
 
-from engine.errors import ErrorKind, HeadCTError
+from engine.errors import ErrorKind, HeadCTError, traceback_without_values
 from engine.inference.threads import wait_passively
 from engine.progress import NULL_CONTEXT, CancelToken, Context
 from engine.progress import Cancelled as RunCancelled
@@ -202,8 +202,7 @@ def _make_way() -> None:
 
 def _report_bug(error: Exception) -> Failed:
     """Report where it happened; not the error's text, which may quote a value."""
-    frames = "".join(traceback.format_tb(error.__traceback__))
-    print(f"{type(error).__name__}\n{frames}", file=sys.stderr, flush=True)
+    print(traceback_without_values(error), file=sys.stderr, flush=True)
     last = traceback.extract_tb(error.__traceback__)[-1]
     return Failed(
         code="internal",

@@ -68,9 +68,11 @@ Multi-label focal loss (γ = {config.loss.gamma:g}, prevalence weights). AdamW w
 """
 
 
-def retrain_card(notice: str, comparison: Comparison) -> str:
-    """Write the card of a candidate that was fine-tuned from feedback."""
+def retrain_card(notice: str, comparison: Comparison, description: str = "") -> str:
+    """Write the card of a candidate that was fine-tuned from feedback; `description` says why, in a person's words."""
     own = comparison.own
+    words = " ".join(description.split())
+    why = f"\nWhy, in the words of who asked for it:\n\n> {words}\n" if words else ""
     return f"""# {comparison.candidate_name}, retrained from feedback
 
 **{notice}.** Research use only. Not a medical device; not for diagnosis.
@@ -78,7 +80,7 @@ def retrain_card(notice: str, comparison: Comparison) -> str:
 A child of `{comparison.parent_name}` (manifest digest `{comparison.parent_digest}`), fine-tuned on
 {own.n_train} of the reviewed studies, with replay of the parent's reference cohort. Findings that nobody reviewed were
 masked, and so were unsure answers and contradictions.
-
+{why}
 | from the readers | number |
 | --- | --- |
 | statements that counted | {own.n_statements} |

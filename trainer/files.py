@@ -18,22 +18,30 @@ def write_atomically(path: Path, data: bytes) -> None:
     TrainingError
         If the disk is full or the folder cannot be written.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
     try:
-        with temporary.open("wb") as stream:
-            stream.write(data)
-            stream.flush()
-            os.fsync(stream.fileno())
-        temporary.replace(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _write_and_rename(temporary, path, data)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
         raise TrainingError(
             f"{path} cannot be written: {error.strerror}",
             hint="Free disk space or choose another folder.",
             code="training.write",
             kind="environment",
         ) from error
+
+
+def _write_and_rename(temporary: Path, path: Path, data: bytes) -> None:
+    """Leave the whole file or, however this ends, nothing."""
+    try:
+        with temporary.open("wb") as stream:
+            stream.write(data)
+            stream.flush()
+            os.fsync(stream.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
 
 
 def write_json(path: Path, document: object) -> None:

@@ -19,6 +19,7 @@ from trainer.config import RetrainConfig
 
 PROTOCOL_VERSION: Final = 1
 STOP_LINE = "stop"
+MAX_DESCRIPTION = 500
 
 
 class Started(FrozenConfig):
@@ -133,6 +134,8 @@ class RetrainRequest(FrozenConfig):
         Only feedback of these readers; None means everybody's.
     config, seed
         How to train.
+    description
+        Why the retraining was asked for, in a person's words; kept in the candidate's metrics and on its card.
     """
 
     kind: Literal["retrain"] = "retrain"
@@ -144,6 +147,7 @@ class RetrainRequest(FrozenConfig):
     readers: tuple[str, ...] | None = None
     config: RetrainConfig = RetrainConfig()
     seed: int = Field(default=1, ge=0, lt=2**31)
+    description: str = Field(default="", max_length=MAX_DESCRIPTION)
 
 
 Request = TrainRequest | RetrainRequest
@@ -151,7 +155,9 @@ _REQUEST: TypeAdapter[Request] = TypeAdapter(Annotated[Request, Field(discrimina
 
 
 def write_request(request: Request, path: Path) -> None:
-    """Write the request file."""
+    """Write the request file; only its owner may read it, since the store's URL may hold a password."""
+    path.touch(mode=0o600)
+    path.chmod(0o600)
     path.write_text(request.model_dump_json(indent=2), encoding="utf-8")
 
 

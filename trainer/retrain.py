@@ -106,7 +106,13 @@ def run_retraining(request: RetrainRequest, emit: Callable[[Event], None], conte
 def own_features(
     series: Sequence[ReviewedSeries], parent: LoadedPackage, heldout_fraction: float, context: Context = NULL_CONTEXT
 ) -> OwnFeatures:
-    """Read, prepare and run every reviewed series; what cannot be used is set aside with its reason."""
+    """Read, prepare and run every reviewed series; what cannot be used is set aside with its reason.
+
+    Raises
+    ------
+    HeadCTError
+        If the machine is at fault, such as too little memory: then no series would fare better.
+    """
     extractor = _extractor(parent)
     sides: dict[bool, list[StudyFeatures]] = {True: [], False: []}
     skipped: list[SkippedSeries] = []
@@ -117,6 +123,8 @@ def own_features(
             volume = read_reviewed(reviewed, context)
             features_SD = volume_features(volume, parent.manifest.preprocessing, extractor, context)
         except HeadCTError as error:
+            if error.kind == "environment":
+                raise
             skipped.append(SkippedSeries(source_path=str(reviewed.source_path), code=error.code, reason=error.message))
             continue
         study = StudyFeatures(str(reviewed.source_path), features_SD, reviewed.labels_C, reviewed=True)
@@ -285,7 +293,7 @@ def _write_candidate(
         candidate,
         calibration=as_calibration(calibration),
         metrics=_metrics(comparison, calibration, result, own_digest(own.train, parent.manifest), request),
-        card=retrain_card(comparison.notice, comparison),
+        card=retrain_card(comparison.notice, comparison, request.description),
         adapter=parent.adapter,
     )
 
@@ -339,4 +347,5 @@ def _metrics(
         "own_studies_digest": learnt_digest,
         "config": request.config.model_dump(mode="json"),
         "seed": request.seed,
+        "description": request.description,
     }

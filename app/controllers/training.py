@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,11 +19,16 @@ if TYPE_CHECKING:
     from app.operations.retraining import FeedbackCount
     from engine.models.library import LibraryEntry
     from engine.store.repository import Store
-    from trainer.protocol import Event, Finished
+    from trainer.protocol import Event, Finished, OwnStudies
 
 NO_FEEDBACK = "No verdict says present or absent yet. Review some findings first."
 NO_MODEL = "No model is active."
 A_MISTAKE = "The program made a mistake; see the message."
+# In words of their own: a skipped study's message names its path, which may hold a patient's name.
+SKIPPED_WHY = {
+    "training.source_missing": "no longer where it was opened",
+    "training.source_changed": "changed since the review",
+}
 
 
 class TrainingController:
@@ -73,14 +79,9 @@ class TrainingController:
     def discard(self, path: Path) -> None:
         """Delete a candidate and its run."""
         session = self._session
-        run = candidate_run(session.paths.runs, path)
-
-        def delete(context: Context) -> None:
-            if run is not None:
-                shutil.rmtree(run)
-
+        runs = session.paths.runs
         session.run(
-            delete,
+            lambda context: delete_run(runs, path),
             lane="io",
             title="Discarding the candidate",
             done=lambda _: session.models.training.reset(),
@@ -94,7 +95,7 @@ class TrainingController:
 
         paths = self._session.paths
         places = (base.path.parent, paths.resources, paths.models, paths.runs)
-        run = prepare_retraining(paths.runs, store, base, places, options.epochs)
+        run = prepare_retraining(paths.runs, store, base, places, options.epochs, options.description)
         finished = run_trainer(trainer_command(run.request_file), self._post_event, context)
         return read_candidate(finished, self._session.catalogue)
 
@@ -173,7 +174,49 @@ def read_candidate(finished: Finished, catalogue: Catalogue) -> Candidate:
         for key, item in comparison.heldout.findings.items()
     )
     summary = f"{comparison.verdict} Measured on {comparison.heldout.n_studies} {comparison.heldout.description}."
+    summary = f"{summary} {use_of_studies(comparison.own)}"
     return Candidate(path, manifest.name, manifest.digest, manifest.notice, rows, summary)
+
+
+def use_of_studies(own: OwnStudies) -> str:
+    """Say what became of the reviewed studies: how many were used, and why the others were not."""
+    text = f"Trained on {own.n_train} of {own.n_train + own.n_heldout + len(own.skipped)} reviewed studies"
+    if own.n_heldout:
+        text += f"; {own.n_heldout} set apart for testing"
+    if own.skipped:
+        reasons = Counter(SKIPPED_WHY.get(item.code, f"refused as {item.code}") for item in own.skipped)
+        listed = ", ".join(f"{reason} ({number})" for reason, number in sorted(reasons.items()))
+        text += f"; {len(own.skipped)} could not be used: {listed}"
+    if own.n_conflicting:
+        text += f"; {own.n_conflicting} contradicted answers were left out"
+    return f"{text}."
+
+
+def delete_run(runs: Path, path: Path) -> None:
+    """Delete the run that a candidate lies in; one that is gone already is as it should be.
+
+    Raises
+    ------
+    TrainingError
+        If the candidate lies outside the runs folder, or its run cannot be deleted.
+    """
+    run = candidate_run(runs, path)
+    if run is None:
+        raise TrainingError(
+            f"{path} was left as it is: it does not lie in the folder of runs {runs}.",
+            hint="Delete it by hand if it is not needed.",
+            code="training.not_a_run",
+        )
+    try:
+        if run.exists():
+            shutil.rmtree(run)
+    except OSError as error:
+        raise TrainingError(
+            f"The run {run} cannot be deleted: {error.strerror}.",
+            hint="Close what uses the folder, or make it writable, and discard the candidate again.",
+            code="training.discard",
+            kind="environment",
+        ) from error
 
 
 def candidate_run(runs: Path, path: Path) -> Path | None:

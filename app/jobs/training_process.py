@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import IO
 
 from app.errors import ReportedElsewhere
-from engine.errors import TrainingError
+from engine.errors import TrainingError, report_lines_of
 from engine.progress import NULL_CONTEXT, Context
 from engine.progress import Cancelled as JobCancelled
 from trainer.protocol import STOP_LINE, Cancelled, Event, Failed, Finished, Progressed, read_event
@@ -27,6 +27,7 @@ STOP_PATIENCE_S = 30.0
 END_PATIENCE_S = 5.0
 POLL_S = 0.1
 REPORT_LINES = 40
+INTERNAL = "internal"
 
 
 def trainer_command(request_file: Path) -> list[str]:
@@ -71,7 +72,7 @@ def run_trainer(
         if isinstance(last, Finished):
             return last
         if isinstance(last, Failed):
-            raise TrainingError(last.message, hint=last.hint, code=last.code, kind=last.kind)
+            raise _failure(last, stderr)
         context.raise_if_cancelled()
         if isinstance(last, Cancelled):
             raise JobCancelled
@@ -158,14 +159,26 @@ def _is_cancelled(context: Context) -> bool:
     return False
 
 
-def _ended_without_result(returncode: int, stderr: IO[bytes]) -> TrainingError:
+def _failure(last: Failed, stderr: IO[bytes]) -> TrainingError:
+    error = TrainingError(last.message, hint=last.hint, code=last.code, kind=last.kind)
+    if last.code == INTERNAL:
+        error.__cause__ = ReportedElsewhere(_report(stderr))
+    return error
+
+
+def _report(stderr: IO[bytes]) -> str:
+    """Return the trainer's own report; whatever else it or a library printed may quote a value."""
     stderr.seek(0)
-    tail = stderr.read().decode("utf-8", errors="replace").splitlines()[-REPORT_LINES:]
+    lines = report_lines_of(stderr.read().decode("utf-8", errors="replace")).splitlines()
+    return "\n".join(lines[-REPORT_LINES:])
+
+
+def _ended_without_result(returncode: int, stderr: IO[bytes]) -> TrainingError:
     error = TrainingError(
         f"The trainer ended without a result (exit code {returncode}); the active model is unchanged.",
         hint="Start the training again; the features computed so far are reused.",
         code="training.ended",
         kind="environment",
     )
-    error.__cause__ = ReportedElsewhere("\n".join(tail))
+    error.__cause__ = ReportedElsewhere(f"Exit code: {returncode}\n{_report(stderr)}".rstrip())
     return error

@@ -13,7 +13,7 @@ from engine.models.library import LibraryEntry
 from engine.models.package import read_manifest
 from engine.store.repository import Store
 from trainer.config import RetrainConfig
-from trainer.protocol import RetrainRequest, write_request
+from trainer.protocol import MAX_DESCRIPTION, RetrainRequest, write_request
 
 REQUEST_FILE = "request.json"
 
@@ -81,15 +81,21 @@ def find_reference(package: Path, places: Iterable[Path]) -> Path:
 
 
 def prepare_retraining(
-    runs: Path, store: str, base: LibraryEntry, places: Iterable[Path], epochs: int | None
+    runs: Path, store: str, base: LibraryEntry, places: Iterable[Path], epochs: int | None, description: str = ""
 ) -> PreparedRun:
     """Make a run folder and write the request into it.
 
     Raises
     ------
     TrainingError
-        If the parent's reference cohort is missing, or the folder cannot be written.
+        If the description is too long, the parent's reference cohort is missing, or the folder cannot be written.
     """
+    if len(description) > MAX_DESCRIPTION:
+        raise TrainingError(
+            f"The reason has {len(description)} characters; the candidate's record keeps {MAX_DESCRIPTION}.",
+            hint="Say it in fewer words.",
+            code="training.description",
+        )
     reference = find_reference(base.path, places)
     stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S-%f")
     folder = runs / f"retrain-{stamp}"
@@ -99,6 +105,7 @@ def prepare_retraining(
         reference_cohort=str(reference),
         out=str(folder / "out"),
         config=RetrainConfig() if epochs is None else RetrainConfig(epochs=epochs),
+        description=description,
     )
     try:
         folder.mkdir(parents=True)

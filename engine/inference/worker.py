@@ -14,7 +14,6 @@ import pickle
 import queue
 import sys
 import threading
-import traceback
 from dataclasses import dataclass
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
@@ -24,7 +23,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from engine.errors import HeadCTError, InferenceError
+from engine.errors import HeadCTError, InferenceError, traceback_without_values
 from engine.findings.catalogue import Catalogue, load_catalogue
 from engine.geometry import Volume
 from engine.inference.messages import (
@@ -206,7 +205,7 @@ class _Worker:
         except ConnectionError:
             raise
         except Exception as error:  # noqa: BLE001 - a bug in one request must not end the worker; it is reported whole
-            return Failed(request_id, _bug(error), _report(error))
+            return Failed(request_id, _bug(error), traceback_without_values(error))
         finally:
             self._inbox.finish(request_id)
 
@@ -315,13 +314,3 @@ def _bug(error: Exception) -> InferenceError:
         code="inference.bug",
         kind="environment",
     )
-
-
-def _report(error: BaseException) -> str:
-    """Return type and call stack of an error and its causes; no messages, no values: they could hold patient data."""
-    parts: list[str] = []
-    cause: BaseException | None = error
-    while cause is not None:
-        parts.append("".join(traceback.format_tb(cause.__traceback__)) + type(cause).__name__)
-        cause = cause.__cause__
-    return "\n\ncaused by\n\n".join(parts)

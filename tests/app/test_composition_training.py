@@ -16,6 +16,7 @@ from tests.trainer.conftest import tiny_config
 from trainer.training import PACKAGE_FOLDER, run_training
 
 WAIT_MS = 150_000
+WHY = "new scanner in room 2"
 
 
 @pytest.fixture(scope="module")
@@ -61,6 +62,8 @@ def test_a_candidate_is_trained_compared_and_made_active_or_not(application: App
     assert candidate is not None
     assert len(models.training.curve) == 2
     assert candidate.rows
+    assert "Trained on " in candidate.summary
+    assert WHY in (candidate.path / "MODEL_CARD.md").read_text(encoding="utf-8")
     assert models.library.active == parent, "nothing is active without a person's word"
     application.discard_candidate(candidate.path)
     qtbot.waitUntil(lambda: models.training.state == "idle", timeout=WAIT_MS)
@@ -86,7 +89,7 @@ def test_a_retraining_can_be_stopped(application: Application, qtbot: QtBot) -> 
 
 
 def train(application: Application, qtbot: QtBot) -> None:
-    application.start_retraining(RetrainOptions(epochs=2))
+    application.start_retraining(RetrainOptions(epochs=2, description=WHY))
     ended: Callable[[], bool] = lambda: application.models.training.state in ("finished", "failed")  # noqa: E731
     qtbot.waitUntil(ended, timeout=WAIT_MS)
     assert application.models.training.state == "finished", application.models.training.message

@@ -12,7 +12,7 @@ import pytest
 from app.errors import bug_report, exit_code, install_exception_hooks, notice_from, terminal_message
 from app.logs import close_log, log_error, open_log
 from app.viewmodels.notices import Notice
-from engine.errors import DicomError, ErrorKind, StoreError
+from engine.errors import DicomError, ErrorKind, StoreError, report_lines_of
 from engine.progress import Cancelled
 
 SECRET = "DOE^JANE"
@@ -57,9 +57,28 @@ def test_a_report_names_types_and_places_of_the_whole_chain_without_values() -> 
     assert SECRET not in terminal_message(bug())
 
 
-def test_an_error_of_ours_keeps_its_words_in_the_report() -> None:
+def test_an_error_of_ours_is_in_the_report_by_its_code_only() -> None:
     error = StoreError("the store s is locked", hint="close it", code="store.locked", kind="environment")
-    assert "[store.locked] the store s is locked" in bug_report(error)
+    assert "StoreError: [store.locked]" in bug_report(error)
+    assert "is locked" not in bug_report(error)
+
+
+def bug_after_ours() -> Exception:
+    """A bug whose cause is an error of ours that names a path."""
+    try:
+        try:
+            raise DicomError(f"/scans/{SECRET}/1.dcm is short", hint="", code="dicom.short")
+        except DicomError as error:
+            raise KeyError(SECRET) from error
+    except KeyError as error:
+        return error
+
+
+def test_only_lines_of_a_report_are_taken_from_a_stderr() -> None:
+    kept = report_lines_of(f"{SECRET}\nValueError: {SECRET}\n    {SECRET}\n{bug_report(bug_after_ours())}")
+    assert SECRET.partition("^")[0] not in kept
+    assert "in bug_after_ours" in kept
+    assert "engine.errors.DicomError: [dicom.short]" in kept.splitlines()
 
 
 def test_notices_say_what_happened_and_what_to_do() -> None:
@@ -95,9 +114,11 @@ def test_the_log_holds_codes_and_places_only(tmp_path: Path) -> None:
     handler = open_log(tmp_path)
     log_error(DicomError(f"/scans/{SECRET}/1.dcm is short", hint="", code="dicom.short"))
     log_error(bug())
+    log_error(bug_after_ours())
     logging.getLogger("pydicom").warning("a header of %s", SECRET)
     close_log(handler)
     text = (tmp_path / "app.log").read_text(encoding="utf-8")
     assert "dicom.short" in text
     assert "KeyError" in text
-    assert SECRET not in text
+    assert "DicomError: [dicom.short]" in text
+    assert "DOE" not in text

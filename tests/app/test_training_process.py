@@ -57,10 +57,21 @@ def test_a_failure_keeps_code_kind_and_hint() -> None:
     assert (caught.value.code, caught.value.kind, caught.value.hint) == ("training.test", "input", "review more")
 
 
-def test_a_trainer_that_dies_is_an_error_with_what_it_wrote() -> None:
+def test_a_trainer_that_dies_is_an_error_with_its_report_and_nothing_else_it_wrote() -> None:
     with pytest.raises(TrainingError, match="exit code 9") as caught:
         run_trainer(command("die"), lambda event: None)
-    assert "Traceback: here" in notice_from(caught.value).details
+    details = notice_from(caught.value).details
+    assert "Exit code: 9" in details
+    assert "builtins.KeyError: (text withheld" in details
+    assert "DOE" not in details
+
+
+def test_a_bug_of_the_trainer_comes_with_its_report() -> None:
+    with pytest.raises(TrainingError, match="a bug") as caught:
+        run_trainer(command("bug"), lambda event: None)
+    details = notice_from(caught.value).details
+    assert "builtins.KeyError: (text withheld" in details
+    assert "DOE" not in details
 
 
 def test_a_foreign_line_is_refused_and_the_process_is_ended() -> None:

@@ -6,6 +6,7 @@ import os
 import sys
 import time
 
+from engine.errors import traceback_without_values
 from trainer.protocol import Cancelled, EpochEnded, Event, Failed, Finished, Progressed, Started, write_event
 
 
@@ -24,8 +25,13 @@ def main(manner: str) -> None:
     elif manner == "fail":
         say(Failed(code="training.test", message="no data", hint="review more", kind="input"))
     elif manner == "die":
-        print("Traceback: here", file=sys.stderr)
+        print("KeyError: DOE^JANE", file=sys.stderr)
+        print(traceback_without_values(KeyError("DOE^JANE")), file=sys.stderr, flush=True)
         os._exit(9)
+    elif manner == "bug":
+        print("a library read /scans/DOE^JANE", file=sys.stderr)
+        print(traceback_without_values(KeyError("DOE^JANE")), file=sys.stderr, flush=True)
+        say(Failed(code="internal", message="a bug", hint="report it", kind="environment"))
     elif manner == "babble":
         print("this is no event", flush=True)
         time.sleep(60)

@@ -89,9 +89,10 @@ def test_without_a_usable_statement_there_is_nothing_to_train(store: Store, tmp_
 
 
 def test_a_store_that_is_not_there_is_not_made(tmp_path: Path) -> None:
-    with pytest.raises(TrainingError) as caught:
-        read_feedback(str(tmp_path / "none.sqlite"), KEYS)
-    assert caught.value.code == "training.no_store"
+    with pytest.raises(StoreError) as caught:
+        read_feedback(f"sqlite:///{tmp_path / 'none.sqlite'}?password=hunter2", KEYS)
+    assert caught.value.code == "store.missing"
+    assert "hunter2" not in caught.value.message
     assert list(tmp_path.iterdir()) == []
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from engine.errors import TrainingError
+from engine.errors import DicomError, TrainingError
 from engine.models.package import LoadedPackage, load_package, verify_package
 from engine.store.repository import Store
 from tests.trainer.conftest import TinyRun
@@ -70,7 +70,11 @@ def test_feedback_moves_the_findings_that_were_reviewed(tiny_run: TinyRun, tmp_p
 
 def test_the_candidate_is_a_child_that_can_be_told_from_its_parent(tiny_run: TinyRun, tmp_path: Path) -> None:
     store, _ = _store(tmp_path, {RAISED: True})
-    finished = run_retraining(_request(tiny_run, store, tmp_path / "out"), lambda event: None)
+    asked = _request(tiny_run, store, tmp_path / "out").model_copy(update={"description": "new scanner in room 2"})
+    finished = run_retraining(asked, lambda event: None)
+    assert load_package(Path(finished.package_path)).metrics["description"] == "new scanner in room 2"
+    card = (Path(finished.package_path) / "MODEL_CARD.md").read_text(encoding="utf-8")
+    assert "> new scanner in room 2\n" in card
     parent, child = verify_package(tiny_run.package), verify_package(Path(finished.package_path))
     assert child.digest == finished.package_digest != parent.digest
     assert child.training.parent_digest == parent.digest
@@ -174,6 +178,18 @@ def test_nothing_left_to_train_on_is_an_error_that_says_why(tiny_run: TinyRun, t
         run_retraining(_request(tiny_run, store, tmp_path / "out"), lambda event: None)
     assert caught.value.code == "training.no_own_studies"
     assert not (tmp_path / "out" / "package").exists()
+
+
+def test_a_machine_at_fault_ends_the_run_and_blames_no_study(
+    tiny_run: TinyRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_memory(*_: object) -> None:
+        raise DicomError("no memory", hint="close programs", code="dicom.memory", kind="environment")
+
+    store, _ = _store(tmp_path, {RAISED: True})
+    monkeypatch.setattr("trainer.retrain.read_reviewed", no_memory)
+    with pytest.raises(DicomError, match="no memory"):
+        run_retraining(_request(tiny_run, store, tmp_path / "out"), lambda event: None)
 
 
 def test_the_command_refuses_a_store_without_feedback(tiny_run: TinyRun, tmp_path: Path) -> None:

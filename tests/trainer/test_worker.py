@@ -13,6 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from engine.errors import report_lines_of
 from engine.store.repository import Store
 from tests.trainer.conftest import TinyRun
 from tests.trainer.feedback_store import add_phantom, state
@@ -198,6 +199,8 @@ def test_a_bug_ends_as_failed_and_quotes_no_value(tmp_path: Path) -> None:
     assert "Doe" not in done.stdout + done.stderr
     assert "ValueError" in events[-1].message
     assert "noise" in done.stderr
+    assert "in broken" in report_lines_of(done.stderr)
+    assert "builtins.ValueError: (text withheld" in report_lines_of(done.stderr)
 
 
 def test_usage() -> None:

@@ -71,15 +71,12 @@ def read_feedback(store: str, keys: Sequence[str], readers: Sequence[str] | None
     Raises
     ------
     TrainingError
-        If there is no store, or not one usable statement in it.
+        If there is not one usable statement in the store.
     StoreError
-        If the store cannot be read.
+        If the store is not there or cannot be read.
     """
-    if "://" not in store and not Path(store).is_file():
-        raise TrainingError(
-            f"There is no store at {store}.", hint="Name the store that holds the feedback.", code="training.no_store"
-        )
     with Store.open(store, read_only=True) as opened:
+        name = opened.name  # Unlike `store` never a password.
         statements = opened.corrections()
         # A series that was taken off the list keeps what was said about it.
         uids = sorted({item.series_uid for item in statements})
@@ -89,7 +86,7 @@ def read_feedback(store: str, keys: Sequence[str], readers: Sequence[str] | None
     feedback = gather(wanted, rows, keys)
     if not feedback.series:
         raise TrainingError(
-            f"The store {store} holds no statement to learn from: {len(wanted)} statements, "
+            f"The store {name} holds no statement to learn from: {len(wanted)} statements, "
             f"{feedback.n_unsure} unsure, {feedback.n_conflicting} contradicted, "
             f"{feedback.n_not_covered} on findings that the model does not predict.",
             hint="Review studies first: agree or disagree with findings of the model.",
