@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 from app.controllers.analyses import AnalysisController
 from app.controllers.feedback import FeedbackController
 from app.controllers.library import LibraryController
-from app.controllers.session import LANES, Session
+from app.controllers.session import LANES, STORE_BUSY_TIMEOUT_S, Session
 from app.controllers.studies import StudyController
 from app.controllers.training import TrainingController
 from app.errors import install_exception_hooks
@@ -32,7 +33,8 @@ from engine.progress import Context
 
 MAX_DEATHS = 3
 DEATHS_WITHIN_S = 120.0
-SHUTDOWN_WAIT_S = 5.0
+# Another program may hold the store for as long as the store waits for it; what follows is quick.
+SHUTDOWN_WAIT_S = STORE_BUSY_TIMEOUT_S + 2.0
 
 
 class Application:
@@ -88,13 +90,16 @@ class Application:
         self.library.refresh()
 
     def close(self) -> None:
-        """Stop all work, end the worker, close the store; what was asked to be saved is saved."""
+        """Stop all work, end the worker, close the store; what was asked to be saved is saved, or stderr says not."""
         if self._closed:
             return
         self._closed = True
         self.compute.abort()
         self.runner.submit(lambda context: self.session.store.close(), lane="store", title="Closing", cancellable=False)
-        self.runner.shutdown(SHUTDOWN_WAIT_S)
+        if not self.runner.shutdown(SHUTDOWN_WAIT_S) and sys.stderr is not None:
+            sys.stderr.write(
+                f"closing: some work did not end within {SHUTDOWN_WAIT_S:.0f} s and may not have been saved\n"
+            )
         self.compute.stop()
         self._restore_hooks()
         close_log(self._log)

@@ -38,7 +38,10 @@ def run(arguments: argparse.Namespace, environment: Environment) -> int:
 def _list(arguments: argparse.Namespace, environment: Environment) -> int:
     from app.operations.models import open_library
 
-    entries = open_library(environment.paths).list()
+    library = open_library(environment.paths)
+    entries = library.list()
+    for package in library.broken():
+        say(f"{package.path} cannot be used [{package.error.code}]: {package.error.message}")
     if arguments.json:
         print(json.dumps([_entry(entry) for entry in entries], indent=2, ensure_ascii=False))
         return 0

@@ -41,13 +41,13 @@ class AnalysisController:
         if session.active_model is None:
             self._say(series_uid, AnalysisStatus("failed", NO_MODEL))
             return
-        package = str(session.active_model.path)
+        digest, package = session.active_model.digest, str(session.active_model.path)
         in_view = session.current.loaded if session.current is not None and session.is_current(series_uid) else None
         job = session.run(
             lambda context: self._compute(series_uid, in_view, package, context),
             lane="compute",
             title="Analysing",
-            done=lambda analysis: self._analysed(series_uid, analysis),
+            done=lambda analysis: self._analysed(series_uid, digest, analysis),
             failed=lambda error: self._failed(series_uid, error),
             cancelled=lambda: self._cancelled(series_uid),
         )
@@ -96,16 +96,23 @@ class AnalysisController:
         )
         return self._session.compute.analyse(item, package, context)
 
-    def _analysed(self, series_uid: str, analysis: Analysis) -> None:
+    def _analysed(self, series_uid: str, digest: str, analysis: Analysis) -> None:
+        """Show and keep a result of the model that was asked, `digest`; keep it only, if another is active by now."""
+        session = self._session
         self._jobs.pop(series_uid, None)
-        # Shown before it is saved: a full disk must not hide a result that is there.
-        self.show(analysis)
+        # By the model that was asked, not the one that answered: a package changed on disk must not be asked for ever.
+        outdated = session.active_model is not None and session.active_model.digest != digest
+        if not outdated:
+            # Shown before it is saved: a full disk must not hide a result that is there.
+            self.show(analysis)
 
         def save(store: Store) -> SeriesRow | None:
             store.save_analysis(analysis)
             return store.get_series(series_uid)
 
-        self._session.with_store(save, "Saving the analysis", self._show_row)
+        session.with_store(save, "Saving the analysis", self._show_row)
+        if outdated and session.is_current(series_uid):
+            self.analyse(series_uid)
 
     def _failed(self, series_uid: str, error: BaseException) -> None:
         self._jobs.pop(series_uid, None)

@@ -34,7 +34,7 @@ class FeedbackController:
             reason=reason,
             comment=comment,
             reader=self.reader,
-            mode=session.settings.feedback_mode,
+            mode="blind" if current.analysis is None else "ai_seen",
             analysis=current.analysis,
             sop_instance_uids=self._slice_in_view(),
         )

@@ -80,12 +80,12 @@ class LibraryController:
         paths = self._session.paths
 
         def operation(context: object) -> LibraryView:
-            from app.operations.models import can_roll_back, damage_by_digest, open_library
+            from app.operations.models import damage_by_digest, open_library
 
             library = open_library(paths)
             change(library)
             entries, damage = library.list(), damage_by_digest(library)
-            return LibraryView(entries, damage, library.active(), library.broken(), can_roll_back(paths))
+            return LibraryView(entries, damage, library.active(), library.broken(), library.can_roll_back)
 
         def done(view: LibraryView) -> None:
             self._show(view)

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from engine.store.repository import Store
 
 LANES = {"io": 2, "store": 1, "library": 1, "compute": 1, "training": 1}
+STORE_BUSY_TIMEOUT_S = 10.0
 
 
 class StoreHolder:
@@ -40,7 +41,7 @@ class StoreHolder:
         # The database libraries take a quarter of a second to import: here, off the GUI thread, nobody waits for them.
         from engine.store.repository import Store
 
-        self._store = Store.open(self._url_or_path)
+        self._store = Store.open(self._url_or_path, busy_timeout_s=STORE_BUSY_TIMEOUT_S)
         return self._store.migration_backup
 
     def close(self) -> None:

@@ -15,6 +15,7 @@ from app.viewmodels.notices import Notice, Severity
 from app.viewmodels.status import AnalysisStatus
 from engine.analysis import Analysis
 from engine.dicom.series import Series
+from engine.errors import DicomError
 from engine.progress import Context
 from engine.store.records import FeedbackRecord, SeriesRow
 
@@ -124,6 +125,7 @@ class StudyController:
     def _loaded(self, loaded: LoadedSeries) -> None:
         session = self._session
         series = loaded.series
+        session.scanned[series.instance_uid] = series
         if not session.is_current(series.instance_uid) or session.current is None:
             return
         session.current.loaded = loaded
@@ -183,17 +185,20 @@ def find_series(session: Session, series_uid: str, context: Context) -> Series:
     Raises
     ------
     DicomError
-        If it is not there any more.
+        If it is not there any more, or the store does not know it.
     """
     series = session.scanned.get(series_uid)
     if series is not None:
         return series
     row = session.store.require().get_series(series_uid)
-    source = Path(row.source_path) if row is not None else Path()
-    report = open_paths([source], context)
-    found = choose_series(report, source, series_uid)
-    session.scanned[series_uid] = found
-    return found
+    if row is None:
+        raise DicomError(
+            f"Series {series_uid} is not in the store, so it is not known where its files are; nothing was opened.",
+            hint="Open its folder again.",
+            code="dicom.not_found",
+        )
+    source = Path(row.source_path)
+    return choose_series(open_paths([source], context), source, series_uid)
 
 
 def _skipped_notice(report: ScanReport) -> Notice:

@@ -35,11 +35,10 @@ class Lane:
             for _ in self._threads:
                 self._queue.put(None)
 
-    def join(self, timeout_s: float) -> bool:
-        """Wait for the threads to end, `timeout_s` in all; whether they did."""
-        deadline = time.monotonic() + timeout_s
+    def join(self, deadline_s: float) -> bool:
+        """Wait for the threads to end, until `time.monotonic()` is `deadline_s`; whether they did."""
         for thread in self._threads:
-            thread.join(max(0.0, deadline - time.monotonic()))
+            thread.join(max(0.0, deadline_s - time.monotonic()))
         return not any(thread.is_alive() for thread in self._threads)
 
     def _work(self) -> None:

@@ -7,6 +7,8 @@ a newer job of the same key cancels the older one, whose result is then never ap
 from __future__ import annotations
 
 import itertools
+import sys
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
@@ -15,6 +17,8 @@ from PySide6.QtCore import QElapsedTimer, QObject, Signal
 
 from app.jobs.gui_thread import GuiThread
 from app.jobs.lanes import Lane
+from app.logs import log_error
+from engine.errors import HeadCTError
 from engine.progress import Cancelled, CancelToken, Context
 
 JobState = Literal["queued", "running", "succeeded", "failed", "cancelled"]
@@ -45,7 +49,7 @@ class JobStatus:
 
 @dataclass
 class Job:
-    """One run of an operation. Everything but `token` and the pending progress belongs to the GUI thread."""
+    """One run of an operation. All but `token`, `error` and the pending progress belongs to the GUI thread."""
 
     status: JobStatus
     lane: str
@@ -56,6 +60,7 @@ class Job:
     on_failed: Callable[[BaseException], None] | None
     on_cancelled: Callable[[], None] | None
     token: CancelToken = field(default_factory=CancelToken)
+    error: BaseException | None = None
     shown: bool = False
     flush_posted: bool = False
     pending: tuple[int, int, str] | None = None
@@ -155,7 +160,12 @@ class JobRunner(QObject):
     def shutdown(self, timeout_s: float = SHUTDOWN_WAIT_S) -> bool:
         """Cancel what can be cancelled, let the rest finish, end the threads; whether all ended in time.
 
-        No callback comes after this.
+        No callback comes after this. What failed without anybody having been told is noted in the log and on stderr.
+
+        Parameters
+        ----------
+        timeout_s
+            For all lanes together.
         """
         for job in self._jobs.values():
             if job.status.cancellable:
@@ -163,7 +173,12 @@ class JobRunner(QObject):
         self.gui.close()
         for lane in self._lanes.values():
             lane.close()
-        ended = [lane.join(timeout_s) for lane in self._lanes.values()]
+        deadline_s = time.monotonic() + timeout_s
+        ended = [lane.join(deadline_s) for lane in self._lanes.values()]
+        for job in self._jobs.values():
+            # A job that was told to stop may fail on the way: its worker is killed under it.
+            if job.error is not None and not (job.status.cancellable and job.token.cancelled):
+                _report_unseen(job.error)
         self._jobs.clear()
         return all(ended)
 
@@ -198,6 +213,7 @@ class JobRunner(QObject):
             outcome = "cancelled"
         except BaseException as caught:  # noqa: BLE001 - the lane must live on and the job must end, whatever is raised
             outcome, error = "failed", caught
+            job.error = caught
         payload = error if outcome == "failed" else result
         self.gui.post(lambda: self._end(job, outcome, payload))
 
@@ -235,6 +251,14 @@ class JobRunner(QObject):
 
     def _is_stale(self, job: Job) -> bool:
         return job.key is not None and job.generation != self._generations[job.key]
+
+
+def _report_unseen(error: BaseException) -> None:
+    """Note the failure of a job whose end the window no longer takes; by code or type only, without patient data."""
+    log_error(error)
+    if sys.stderr is not None:
+        name = error.code if isinstance(error, HeadCTError) else type(error).__name__
+        sys.stderr.write(f"closing: a step failed and may not have been saved [{name}]\n")
 
 
 def _deliver(job: Job, payload: Any) -> None:

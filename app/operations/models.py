@@ -5,12 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
 from app.settings import AppPaths
 from engine.errors import PackageError
 from engine.findings.catalogue import load_catalogue
-from engine.models.library import STATE_FILE, LibraryState, ModelLibrary
+from engine.models.library import ModelLibrary
 from engine.models.package import read_package
 
 CHOOSE_MODEL = "Make another model active (models list, models activate NAME), or install this one again."
@@ -90,12 +88,3 @@ def describe_package(path: Path) -> dict[str, Any]:
         "metrics": package.metrics,
         "manifest": manifest.model_dump(mode="json"),
     }
-
-
-def can_roll_back(paths: AppPaths) -> bool:
-    """Whether another model was active before; False too where the library's state cannot be read."""
-    try:
-        state = LibraryState.model_validate_json((paths.models / STATE_FILE).read_bytes())
-    except (OSError, ValidationError):
-        return False
-    return bool(state.history)

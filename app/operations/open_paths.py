@@ -41,10 +41,14 @@ def input_files(report: ScanReport) -> set[Path]:
 
 
 def register_series(store: Store, series: Sequence[Series]) -> None:
-    """List every series that can be opened in the store; known ones are brought up to date."""
-    for item in series:
-        store.upsert_study(study_record(item))
-        store.upsert_series(series_record(item))
+    """List every series in the store, in one transaction; known ones are brought up to date.
+
+    Raises
+    ------
+    StoreError
+        If the store cannot be written, or a series is there already under another study; then none is listed.
+    """
+    store.register([(study_record(item), series_record(item)) for item in series])
 
 
 def study_record(series: Series) -> StudyRecord:

@@ -199,6 +199,17 @@ class ModelLibrary:
         digest = self._active_digest(self.list())
         return None if digest is None else self._by_digest(digest)
 
+    @property
+    def can_roll_back(self) -> bool:
+        """Whether another package was active before.
+
+        Raises
+        ------
+        PackageError
+            If the library's state cannot be read.
+        """
+        return bool(self._state().history)
+
     def _verify(self, path: Path) -> Manifest:
         return verify_package(path, self._registry, self._known_keys)
 

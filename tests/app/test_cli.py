@@ -284,6 +284,21 @@ def test_a_damaged_active_model_is_5_and_named(
     assert "models activate" in message
 
 
+@pytest.mark.usefixtures("no_models")
+def test_the_list_names_a_broken_package_on_stderr(
+    run: Run, tmp_path: Path, catalogue: Catalogue, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_random_package(tmp_path / "package", tuple(catalogue)[:3])
+    assert run("models", "install", tmp_path / "package") == 0
+    (manifest,) = (tmp_path / "home" / "models").glob("*/manifest.json")
+    manifest.write_text("{")
+    capsys.readouterr()
+    assert run("models", "list", "--json") == 0
+    said = capsys.readouterr()
+    assert json.loads(said.out) == []
+    assert str(manifest.parent) in said.err
+
+
 @pytest.mark.parametrize("action", ["verify", "show", "install"])
 def test_a_package_with_an_unknown_finding_is_refused(
     run: Run, tmp_path: Path, action: str, capsys: pytest.CaptureFixture[str]

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 from PySide6.QtCore import QThread
 from pytestqt.qtbot import QtBot
 
 from app.jobs.runner import JobRunner, JobStatus
+from app.logs import close_log, open_log
+from engine.errors import StoreError
 from engine.progress import Cancelled, Context
 
 
@@ -209,3 +212,36 @@ def test_shutdown_lets_a_write_finish(qtbot: QtBot) -> None:
         runner.submit(write, lane="store", title="write", cancellable=False)
     assert runner.shutdown()
     assert written == [True, True, True]
+
+
+def test_a_write_that_fails_during_shutdown_is_noted_by_its_code(
+    qtbot: QtBot, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runner = JobRunner({"store": 1, "compute": 1})
+    lost = StoreError("not for stderr", hint="none", code="test.lost", kind="environment")
+    release = threading.Event()
+
+    def killed(context: Context) -> None:
+        release.wait(5)
+        raise StoreError("its worker was killed", hint="none", code="test.killed", kind="environment")
+
+    def fail(context: Context) -> None:
+        release.wait(5)
+        raise lost
+
+    log = open_log(tmp_path)
+    ends = Ends()
+    runner.submit(killed, lane="compute", title="analyse", **ends.callbacks)
+    runner.submit(fail, lane="store", title="save", cancellable=False, **ends.callbacks)
+    runner.submit(raising(ValueError("Jane Roe")), lane="store", title="save", cancellable=False)
+    threading.Timer(0.05, release.set).start()
+    assert runner.shutdown()
+    close_log(log)
+    said = capsys.readouterr().err.splitlines()
+    assert [line.rpartition("[")[2] for line in said] == ["test.lost]", "ValueError]"]
+    noted = (tmp_path / "app.log").read_text(encoding="utf-8")
+    assert "test.lost" in noted
+    assert "ValueError" in noted
+    assert "test.killed" not in noted, "what was cancelled is not missed"
+    assert "Jane" not in noted
+    assert not ends.log
