@@ -67,7 +67,7 @@ def review_window(app: QApplication, head: Volume, size: tuple[int, int], count:
     catalogue = load_catalogue(ROOT / "resources" / "findings" / "catalogue.csv")
     models = ReviewModels()
     window = MainWindow(models, NoActions(), ROOT / "resources")
-    models.viewer.set_volume(head, SeriesInfo("1.2.3", "Patient", "Head", "", 1.25))
+    models.viewer.set_volume(head, SeriesInfo("1.2.3", "Patient", "Head", "", (1.25,) * len(head.voxels)))
     models.show_analysis(catalogue, make_analysis(catalogue, n_acquired=N_SLICES, n_prepared=38))
     show(app, window, size)
     models.viewer.probe_at(*models.viewer.centre)

@@ -60,6 +60,7 @@ def series_info(series: Series) -> SeriesInfo:
         title=series.patient.display_name or series.patient.id or NO_NAME,
         description=" · ".join(part for part in (series.study.description, series.description) if part),
         banner=" ".join(refusal_reasons(series)),
+        slice_thickness_mm=tuple(instance.slice_thickness_mm for instance in series.instances),
     )
 
 

@@ -49,14 +49,14 @@ class SeriesInfo:
     banner
         Why the series is refused or not for the classifier, in words; empty if it is not.
     slice_thickness_mm
-        DICOM's SliceThickness; None where the source has none.
+        DICOM's SliceThickness of every slice, in the volume's order; None where the source has none.
     """
 
     series_uid: str
     title: str = ""
     description: str = ""
     banner: str = ""
-    slice_thickness_mm: float | None = None
+    slice_thickness_mm: tuple[float | None, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -359,8 +359,10 @@ class ViewerModel:
         if geometry is None:
             return "\n".join([*lines, "No position in space"])
         lines.append(f"Position {geometry.positions_mm[self._slice_index]:.1f} mm")
-        if self._info is not None and self._info.slice_thickness_mm:
-            lines.append(f"Thickness {self._info.slice_thickness_mm:.1f} mm")
+        thicknesses = self._info.slice_thickness_mm if self._info is not None else ()
+        thickness = thicknesses[self._slice_index] if self._slice_index < len(thicknesses) else None
+        if thickness is not None:
+            lines.append(f"Thickness {thickness:.1f} mm")
         gap = self._gap_text()
         return "\n".join([*lines, gap] if gap else lines)
 

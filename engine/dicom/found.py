@@ -88,6 +88,7 @@ def _found(
     position = header.floats(tags.IMAGE_POSITION_PATIENT, 3) if place is None else place.position_lps_mm
     slope = header.number(tags.RESCALE_SLOPE) if place is None else place.slope
     intercept = header.number(tags.RESCALE_INTERCEPT) if place is None else place.intercept
+    thickness = header.number(tags.SLICE_THICKNESS) if place is None else None
     if place is None and layout is not None and layout.n_frames > 1:
         position = None  # one position cannot place many frames
     has_rescale = slope is not None and intercept is not None and slope != 0.0
@@ -102,6 +103,7 @@ def _found(
         has_rescale=has_rescale,
         padding_value=_padding(header, layout),
         layout=layout,
+        slice_thickness_mm=thickness if thickness is not None and thickness > 0 else None,
     )
     return Found(
         header=header,

@@ -126,6 +126,9 @@ class Instance:
         RescaleSlope and RescaleIntercept; 1 and 0 where `has_rescale` is False.
     padding_value
         The stored PixelPaddingValue.
+    slice_thickness_mm
+        SliceThickness, to show only: places come from positions. None where absent, not positive, or in an
+        enhanced object.
     """
 
     source: FileSource
@@ -138,6 +141,7 @@ class Instance:
     has_rescale: bool
     padding_value: int | None
     layout: PixelLayout | None
+    slice_thickness_mm: float | None = None
 
 
 @dataclass(frozen=True, eq=False)

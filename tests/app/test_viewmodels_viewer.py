@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
+import pydicom
 import pytest
 
+from app.controllers.rows import series_info
 from app.viewmodels.display import automatic_window, orientation_for, to_gray
 from app.viewmodels.viewer import PRESETS, SeriesInfo, ViewerModel
+from engine.dicom.read import read_series
+from engine.dicom.scan import scan
 from engine.geometry import Volume
 from tests.support.analyses import make_volume
 
@@ -24,7 +30,7 @@ ORIENTATIONS = {
 
 def opened(volume: Volume) -> ViewerModel:
     model = ViewerModel()
-    model.set_volume(volume, SeriesInfo("1.2.3", slice_thickness_mm=5.0))
+    model.set_volume(volume, SeriesInfo("1.2.3", slice_thickness_mm=(5.0,) * len(volume.voxels)))
     return model
 
 
@@ -163,6 +169,19 @@ def test_position_text_shows_uneven_spacing() -> None:
     assert "Slice 7 / 12" in model.position_text()
     assert "Spacing 5.0 | 7.0 mm" in model.position_text()
     assert "Thickness 5.0 mm" in model.position_text()
+
+
+def test_every_slice_read_from_disk_shows_its_own_thickness(ge_tilt: Path) -> None:
+    series = max(scan([ge_tilt]).series, key=lambda item: item.n_slices)
+    model = ViewerModel()
+    model.set_volume(read_series(series), series_info(series))
+    shown = set()
+    for k, instance in enumerate(series.instances):
+        model.slice_index = k
+        thickness = float(pydicom.dcmread(instance.source.path, stop_before_pixels=True).SliceThickness)
+        assert f"Thickness {thickness:.1f} mm" in model.position_text()
+        shown.add(thickness)
+    assert len(shown) == 2, "thin slices at the base, thick ones above"
 
 
 def test_emptying_the_viewer_says_why() -> None:

@@ -64,6 +64,18 @@ def test_our_own_reader_gives_back_the_volume(study: PhantomStudy, written: tupl
     assert volume.sop_instance_uids == study.volume.sop_instance_uids
 
 
+def test_the_slice_thickness_is_read_where_it_is_a_length(written: tuple[Path, ...], tmp_path: Path) -> None:
+    thickness = {float(pydicom.dcmread(path, stop_before_pixels=True).SliceThickness) for path in written}
+    (series,) = scan([written[0].parent]).series
+    assert {item.slice_thickness_mm for item in series.instances} == thickness
+    for number, path in enumerate(written):
+        dataset = pydicom.dcmread(path)
+        dataset.SliceThickness = "2.5" if number else "0"
+        dataset.save_as(tmp_path / path.name)
+    (series,) = scan([tmp_path]).series
+    assert {item.slice_thickness_mm for item in series.instances} == {2.5, None}
+
+
 def test_a_tilted_series_keeps_its_tilt(tmp_path: Path) -> None:
     tilted = generate(21, SPEC.model_copy(update={"tilt_deg": -12.0}), ())
     write_dicom(tilted, tmp_path)

@@ -59,7 +59,7 @@ def filled_models(catalogue: Catalogue, **analysis: Any) -> ReviewModels:
     models = ReviewModels("Dr Test")
     models.studies.set_rows((study_row("1.2.3", state="analysed", n_positive=3, most_urgent="critical"),))
     models.studies.current_uid = "1.2.3"
-    models.viewer.set_volume(make_volume(), SeriesInfo("1.2.3", "Patient", "Head", "", 5.0))
+    models.viewer.set_volume(make_volume(), SeriesInfo("1.2.3", "Patient", "Head", "", (5.0,) * 12))
     models.show_analysis(catalogue, make_analysis(catalogue, **analysis))
     return models
 
