@@ -40,8 +40,8 @@ class CurvePoint:
 
     epoch: int
     train_loss: float
-    val_loss: float | None = None
-    val_auc: float | None = None
+    validation_loss: float | None = None
+    validation_auc: float | None = None
 
 
 @dataclass(frozen=True)
@@ -99,6 +99,16 @@ class TrainingModel:
         """Report `done` of `total` steps."""
         self.done, self.total, self.text = done, total, text
         self.changed.emit()
+
+    @property
+    def progress_text(self) -> str:
+        """The step, with the newest validation AUC: a mean over findings, on phantoms that are not trained on."""
+        measured = [point for point in self.curve if point.validation_auc is not None]
+        if not measured:
+            return self.text
+        last = measured[-1]
+        auc = f"validation AUC {last.validation_auc:.2f} in epoch {last.epoch}, on phantoms not trained on"
+        return f"{self.text} · {auc}" if self.text else auc
 
     def add_epoch(self, point: CurvePoint) -> None:
         """Append an epoch to the live curve."""

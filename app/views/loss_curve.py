@@ -32,7 +32,7 @@ class LossCurve(QWidget):
     def set_points(self, points: tuple[CurvePoint, ...]) -> None:
         """Draw the epochs so far."""
         self.train = tuple((point.epoch, point.train_loss) for point in points)
-        self.val = tuple((point.epoch, point.val_loss) for point in points if point.val_loss is not None)
+        self.val = tuple((point.epoch, point.validation_loss) for point in points if point.validation_loss is not None)
         self.setAccessibleDescription(f"{len(points)} epochs; last {spoken(self.train)}, {spoken(self.val)}")
         self.update()
 

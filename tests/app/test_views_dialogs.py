@@ -91,8 +91,12 @@ def test_retraining_from_plan_to_candidate(qtbot: QtBot, shown: Shown, models: R
     assert dialog.curve.val == tuple((epoch, 2 / epoch) for epoch in (1, 2, 3))
     picture = _array(dialog.curve.grab().toImage())
     training.add_epoch(CurvePoint(4, 0.25, None))
+    assert "AUC" not in dialog.progress_text.text()
     assert dialog.curve.train[-1] == (4, 0.25)
     assert len(dialog.curve.val) == 3
+    training.add_epoch(CurvePoint(5, 0.2, 0.4, 0.864))
+    training.add_epoch(CurvePoint(6, 0.2, 0.4, None))
+    assert "Epoch 3 of 20 · validation AUC 0.86 in epoch 5" in dialog.progress_text.text()
     assert np.abs(_array(dialog.curve.grab().toImage()) - picture).max() > 50
     qtbot.mouseClick(dialog.cancel, Qt.MouseButton.LeftButton)
     assert actions.named("cancel_retraining") == [()]

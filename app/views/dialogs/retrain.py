@@ -43,7 +43,7 @@ class RetrainDialog(QDialog):
         self.plan = QLabel(wordWrap=True)
         self.description = QLineEdit(placeholderText="Why (kept in the candidate's record)")
         self.progress = QProgressBar()
-        self.progress_text = QLabel()
+        self.progress_text = QLabel(wordWrap=True)
         self.message = QLabel(wordWrap=True)
         self.message.setProperty("role", "warning")
         self.curve = LossCurve()
@@ -101,7 +101,7 @@ class RetrainDialog(QDialog):
         self.description.setVisible(not running and not finished)
         self.progress.setRange(0, model.total)
         self.progress.setValue(model.done)
-        self.progress_text.setText(model.text)
+        self.progress_text.setText(model.progress_text)
         self.pages.setCurrentIndex(2 if finished else (1 if running or model.curve else 0))
         self.start.setVisible(not running and not finished)
         self.start.setEnabled(not model.plan.blocked)
@@ -127,6 +127,7 @@ class RetrainDialog(QDialog):
 
     def _show_curve(self) -> None:
         self.curve.set_points(self._model.curve)
+        self.progress_text.setText(self._model.progress_text)
 
     # -- from the reader ----------------------------------------------------------------------------------------
 
