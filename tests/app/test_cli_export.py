@@ -11,6 +11,7 @@ import pytest
 
 from app.cli import main
 from app.commands.base import Programs
+from engine.export.registry import exporters
 from engine.findings.catalogue import Catalogue
 from engine.store.repository import Store
 from tests.support.store_values import SERIES, STATEMENT, filled, make_analysis
@@ -50,6 +51,23 @@ def test_the_running_applications_store_is_exported_with_what_is_in_its_log(
     (line,) = (tmp_path / "out" / "corrections.jsonl").read_text(encoding="utf-8").splitlines()
     row = json.loads(line)
     assert (row["probability"], row["model_notice"]) == (STATEMENT.probability, "trained on synthetic phantoms")
+
+
+def test_a_format_counts_once_its_exporter_is_registered(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = tmp_path / "given" / "store.sqlite"
+    store.parent.mkdir()
+    shutil.copy(RELEASED, store)
+    assert export(tmp_path, store, "lines") == 2
+    message = capsys.readouterr().err
+    assert "'lines'" in message
+    assert "csv, jsonl" in message
+    known = {**exporters(), "lines": exporters()["jsonl"]}
+    monkeypatch.setattr("engine.export.registry.exporters", lambda: known)
+    monkeypatch.setattr("app.operations.export_corrections.exporters", lambda: known)
+    monkeypatch.setattr(type(known["jsonl"]), "key", "lines")
+    assert export(tmp_path, store, "lines") == 0
 
 
 @pytest.mark.parametrize("content", [b"", b"finding,label\n" * 1000])
