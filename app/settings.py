@@ -121,8 +121,8 @@ class Settings(FrozenConfig):
         None is the SQLite file in the program's folder; else an SQLAlchemy URL.
     feedback_mode
         Whether verdicts are given with the model's numbers in sight.
-    last_folder, window_geometry
-        Where the user left off; geometry is Qt's own state in base64.
+    window_geometry
+        How the user left the window: Qt's own state in base64.
     """
 
     reader: str = Field(default="", max_length=200)
@@ -130,7 +130,6 @@ class Settings(FrozenConfig):
     threads: int | None = Field(default=None, ge=1, le=1024)
     store_url: str | None = None
     feedback_mode: Literal["blind", "ai_seen"] = "ai_seen"
-    last_folder: str = ""
     window_geometry: str = ""
 
 

@@ -35,7 +35,7 @@ def run(arguments: argparse.Namespace, environment: Environment) -> int:
         return environment.programs.window(environment, window)
     say(f"There is no display ({problem}): the demo studies are analysed without a window.")
     results = analyse_demo(environment, arguments.out)
-    pictures = take_pictures(environment, arguments.out)
+    pictures = take_pictures(arguments.out)
     print("\n".join(str(path) for path in (*results, *pictures)))
     return 0 if pictures else 5
 
@@ -62,9 +62,8 @@ def analyse_demo(environment: Environment, out: Path) -> list[Path]:
     return written
 
 
-def take_pictures(environment: Environment, out: Path) -> list[Path]:
+def take_pictures(out: Path) -> list[Path]:
     """Take pictures of every screen in a process of their own: under xvfb-run if it is there, else off screen."""
-    before = set(out.glob("*.png"))
     arguments = [sys.executable, str(Path(__file__).resolve().parents[2] / "main.py")]
     arguments += ["shots", "--out", str(out)]
     xvfb = shutil.which("xvfb-run")
@@ -76,7 +75,7 @@ def take_pictures(environment: Environment, out: Path) -> list[Path]:
         command = arguments
         variables["QT_QPA_PLATFORM"] = "offscreen"
     finished = subprocess.run(command, env=variables, check=False, stdout=subprocess.DEVNULL)
-    pictures = sorted(set(out.glob("*.png")) | before)
+    pictures = sorted(out.glob("*.png"))
     if finished.returncode != 0 or not pictures:
         say(f"error [demo.pictures]: no pictures were taken (exit code {finished.returncode}); see above.")
         return []

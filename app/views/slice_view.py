@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 import pyqtgraph as pg
-from PySide6.QtCore import QEvent, QPoint, QPointF, QRect, QRectF, Qt, Signal
+from PySide6.QtCore import QEvent, QPointF, QRect, QRectF, Qt
 from PySide6.QtGui import (
     QColor,
     QEnterEvent,
@@ -67,8 +67,6 @@ class SliceItem(pg.ImageItem):
 
 class SliceView(pg.GraphicsView):
     """Shows `ViewerModel`; pointer events go to the tools."""
-
-    pointer_left = Signal()
 
     def __init__(self, model: ViewerModel, parent: QWidget | None = None) -> None:
         super().__init__(parent=parent, background=theme.BACKGROUND)
@@ -159,14 +157,6 @@ class SliceView(pg.GraphicsView):
         return (
             area.x() + position_px.x() / max(size.width(), 1) * area.width(),
             area.y() + position_px.y() / max(size.height(), 1) * area.height(),
-        )
-
-    def position_of(self, x: float, y: float) -> QPoint:
-        """Return the widget position of a point of the plane; the inverse of `plane_at`."""
-        area, size = self.visible_plane(), self.viewport().size()
-        return QPoint(
-            round((x - area.x()) / area.width() * size.width()),
-            round((y - area.y()) / area.height() * size.height()),
         )
 
     def resizeEvent(self, event: QResizeEvent | None) -> None:
@@ -334,10 +324,6 @@ class SliceView(pg.GraphicsView):
             painter.drawText(inner.translated(dx, dy), flags, text)
         painter.setPen(theme.WARNING if edge else (theme.MUTED if place == "centre" else theme.TEXT))
         painter.drawText(inner, flags, text)
-
-    def image_pixels(self) -> np.ndarray:
-        """Return the grey levels on the screen, uint8 [row, column], before zoom."""
-        return np.asarray(self._image.image)
 
 
 _ALIGN = Qt.AlignmentFlag
