@@ -52,3 +52,17 @@ class CancelToken:
         """Raise `Cancelled` if `cancel` was called."""
         if self._event.is_set():
             raise Cancelled
+
+
+class CancelOnly:
+    """A context that passes cancelling on, of a token or a context, and keeps inner steps to itself."""
+
+    def __init__(self, source: CancelToken | Context) -> None:
+        self._source = source
+
+    def progress(self, done: int, total: int, text: str) -> None:
+        """Ignore the report."""
+
+    def raise_if_cancelled(self) -> None:
+        """Raise `Cancelled` if the source is cancelled."""
+        self._source.raise_if_cancelled()

@@ -20,7 +20,7 @@ from app.views import theme
 from app.views.volume_looks import LOOKS
 from engine.errors import HeadCTError
 from engine.geometry import Volume
-from engine.progress import Cancelled, CancelToken
+from engine.progress import CancelOnly, CancelToken
 
 if TYPE_CHECKING:
     from app.views.volume_grid import RegularGrid
@@ -209,22 +209,7 @@ def _prepare(volume: Volume, max_side: int, token: CancelToken) -> _Grids:
     """Return both grids; runs in the worker's thread. Raises Cancelled once a newer volume was asked for."""
     from app.views.volume_grid import inside_skull, to_regular_grid
 
-    context = _TokenContext(token)
+    context = CancelOnly(token)
     importlib.import_module("app.views.volume_view")
     whole = to_regular_grid(volume, max_side, context)
     return _Grids(whole, inside_skull(whole, context))
-
-
-class _TokenContext:
-    """A `Context` that only knows cancelling."""
-
-    def __init__(self, token: CancelToken) -> None:
-        self._token = token
-
-    def progress(self, done: int, total: int, text: str) -> None:
-        """Ignore the report."""
-
-    def raise_if_cancelled(self) -> None:
-        """Raise once cancelled."""
-        if self._token.cancelled:
-            raise Cancelled
