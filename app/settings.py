@@ -119,8 +119,6 @@ class Settings(FrozenConfig):
         CPU threads of the compute worker; None leaves it to torch.
     store_url
         None is the SQLite file in the program's folder; else an SQLAlchemy URL.
-    feedback_mode
-        Whether verdicts are given with the model's numbers in sight.
     window_geometry
         How the user left the window: Qt's own state in base64.
     """
@@ -129,7 +127,6 @@ class Settings(FrozenConfig):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     threads: int | None = Field(default=None, ge=1, le=1024)
     store_url: str | None = None
-    feedback_mode: Literal["blind", "ai_seen"] = "ai_seen"
     window_geometry: str = ""
 
 

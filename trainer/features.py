@@ -16,23 +16,9 @@ from engine.geometry import Volume
 from engine.inference.features import FeatureExtractor
 from engine.preprocess.prepare import prepare
 from engine.preprocess.spec import PreprocessSpec
-from engine.progress import NULL_CONTEXT, Context
+from engine.progress import NULL_CONTEXT, CancelOnly, Context
 from trainer.datasets import StudyFeatures
 from trainer.files import write_atomically
-
-
-class CancelOnly:
-    """Passes cancellation through and keeps the steps inside one study from the run's own progress."""
-
-    def __init__(self, context: Context) -> None:
-        self._context = context
-
-    def progress(self, done: int, total: int, text: str) -> None:
-        """Ignore the report."""
-
-    def raise_if_cancelled(self) -> None:
-        """Raise `Cancelled` if the run is cancelled."""
-        self._context.raise_if_cancelled()
 
 
 def volume_features(

@@ -18,11 +18,10 @@ from engine.dicom.scan import scan
 from engine.dicom.series import Series, require_analysable
 from engine.errors import DicomError, HeadCTError, TrainingError
 from engine.geometry import Volume
-from engine.progress import NULL_CONTEXT, Context
+from engine.progress import NULL_CONTEXT, CancelOnly, Context
 from engine.store.records import CorrectionRow, SeriesRow
 from engine.store.repository import Store
 from trainer.datasets import UNKNOWN
-from trainer.features import CancelOnly
 
 # Any text would do, but it must never change: the split is drawn once. With this one both demo studies may be trained
 # on, so that retraining can be tried out with nothing else at hand.
