@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import gc
+import importlib
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from app.commands.base import Environment
 
 DEMO_PATIENCE_S = 300.0
+NEEDED_TO_OPEN = ("engine.store.repository", "engine.dicom.scan", "engine.dicom.read", "engine.models.library")
 SWITCH_INTERVAL_S = 0.001
 DEFAULT_THRESHOLD = gc.get_threshold()
 NO_FULL_COLLECTION = 1_000_000
@@ -111,9 +113,14 @@ def _each_demo(application: Application, window: MainWindow, out: Path) -> list[
 def tame_interpreter() -> None:
     """Keep Python itself from holding up the GUI thread while the program's libraries are imported on other threads.
 
+    What opening a study needs is imported here, before there is a window to hold up: unpacking the larger modules of
+    SQLAlchemy or pydicom keeps the interpreter for tens of milliseconds, whichever thread does it.
+
     Other threads hand the interpreter back five times sooner than by default; and no full garbage collection, which
     takes 0.1 to 0.2 s with that many objects and stops every thread, happens until `settle_garbage`.
     """
+    for module in NEEDED_TO_OPEN:
+        importlib.import_module(module)
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     young, middle, _ = gc.get_threshold()
     gc.set_threshold(young, middle, NO_FULL_COLLECTION)
