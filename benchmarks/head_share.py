@@ -18,6 +18,7 @@ from engine.explain.ledger import check_ledger, compute_ledger
 from engine.inference.device import choose_device, repeatable, slices_per_batch
 from engine.models.backbones.registry import build_backbone
 from engine.models.classifier import MoLREClassifier
+from engine.models.settings import MoLRESettings
 
 TARGET = 0.05
 N_SLICES = 40
@@ -39,7 +40,7 @@ def median_s(action: Callable[[], object], rounds: int, device: torch.device) ->
 def measure(device: torch.device, rounds: int) -> tuple[float, float]:
     """Return seconds of the backbone's forward pass and of everything after it."""
     backbone = build_backbone("efficientnet_lite0").to(device)
-    classifier = MoLREClassifier(backbone.spec.feature_width, N_FINDINGS).eval()
+    classifier = MoLREClassifier(backbone.spec.feature_width, N_FINDINGS, MoLRESettings()).eval()
     torch.nn.init.normal_(classifier.molre.up_KDR, std=0.02)
     x_NMHW = torch.rand(N_SLICES, 3, *backbone.spec.native_size)
     batch = slices_per_batch(device)

@@ -134,7 +134,7 @@ def own_features(
 
 
 def _extractor(parent: LoadedPackage) -> FeatureExtractor:
-    backbone = build_backbone(parent.manifest.backbone.name)
+    backbone = build_backbone(parent.manifest.backbone.name, None, parent.manifest.backbone.weights_digest)
     if parent.manifest.lora is not None:
         apply_lora(backbone, parent.manifest.lora.settings)
         load_adapter_state(backbone, parent.adapter)

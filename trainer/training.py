@@ -186,7 +186,9 @@ def _draft(config: TrainConfig, calibration: Sequence[FindingCalibration], data_
         version=config.version,
         notice=config.notice,
         backbone=BackboneReference(
-            name=config.backbone, weights_digest=entry.weights_digest(), feature_width=entry.spec.feature_width
+            name=config.backbone,
+            weights_digest=default_registry().weights_digest(config.backbone),
+            feature_width=entry.spec.feature_width,
         ),
         finding_keys=PAINTED_KEYS,
         preprocessing=config.preprocessing,

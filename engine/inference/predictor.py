@@ -108,7 +108,8 @@ class Predictor:
         """
         chosen = choose_device(device)
         package = load_package(package_path, registry)
-        return cls(package, build_backbone(package.manifest.backbone.name, registry), chosen, catalogue)
+        reference = package.manifest.backbone
+        return cls(package, build_backbone(reference.name, registry, reference.weights_digest), chosen, catalogue)
 
     @property
     def identity(self) -> ModelIdentity:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from engine.models.molre import MoLRE
+from engine.models.molre import MoLRE, MoLREOutput
 from engine.models.pooling import AttentionPooling
 from engine.models.settings import MoLRESettings
 
@@ -33,34 +33,41 @@ class ClassifierOutput(NamedTuple):
 class MoLREClassifier(nn.Module):
     """The trained part that stands on a frozen backbone.
 
+    A network of whole volumes gives one feature a study: S is 1, attention is 1, and routing is per volume.
+
     Parameters
     ----------
     width
         D, the backbone's feature width.
     n_findings
         C, number of findings.
-    settings
-        Sizes of the mixture; the paper's by default.
+    molre
+        Sizes of the mixture; None leaves the mixture out: the head reads the backbone's features as they are.
     frozen_weight_DD
         W0; None is the identity.
+    fusion_hidden
+        Width of a trained layer with ReLU between the pooled feature and the head; None leaves it out.
 
     Attributes
     ----------
-    molre, pooling, head
-        The three parts; the trainer gives them different learning rates.
+    molre, pooling, fusion, head
+        The parts; the trainer gives them different learning rates. `molre` and `fusion` may be None.
     """
 
     def __init__(
         self,
         width: int,
         n_findings: int,
-        settings: MoLRESettings | None = None,
+        molre: MoLRESettings | None,
         frozen_weight_DD: Tensor | None = None,
+        *,
+        fusion_hidden: int | None = None,
     ) -> None:
         super().__init__()
-        self.molre = MoLRE(width, settings, frozen_weight_DD)
+        self.molre = None if molre is None else MoLRE(width, molre, frozen_weight_DD)
         self.pooling = AttentionPooling(width)
-        self.head = nn.Linear(width, n_findings)
+        self.fusion = None if fusion_hidden is None else nn.Linear(width, fusion_hidden)
+        self.head = nn.Linear(fusion_hidden or width, n_findings)
         nn.init.trunc_normal_(self.head.weight, std=0.02, a=-0.04, b=0.04)
         nn.init.zeros_(self.head.bias)
 
@@ -77,8 +84,19 @@ class MoLREClassifier(nn.Module):
         Returns
         -------
         ClassifierOutput
-            Logits, attention, gates, adapted and pooled features. Padded slices have attention 0.
+            Logits, attention, gates (no experts: K is 0), adapted and pooled features. Padded slices have attention 0.
         """
-        adapted_BSD, gates_BSK = self.molre(features_BSD)
+        adapted_BSD, gates_BSK = self.adapt(features_BSD)
         pooled_BD, attention_BS = self.pooling(adapted_BSD, mask_BS)
-        return ClassifierOutput(self.head(pooled_BD), attention_BS, gates_BSK, adapted_BSD, pooled_BD)
+        return ClassifierOutput(self.head(self.fuse(pooled_BD)), attention_BS, gates_BSK, adapted_BSD, pooled_BD)
+
+    def adapt(self, features_BSD: Tensor) -> MoLREOutput:
+        """Return the adapted features and the gates of every slice; without a mixture the features and no gates."""
+        if self.molre is None:
+            return MoLREOutput(features_BSD, features_BSD.new_zeros((*features_BSD.shape[:-1], 0)))
+        output: MoLREOutput = self.molre(features_BSD)
+        return output
+
+    def fuse(self, pooled_BD: Tensor) -> Tensor:
+        """Return what the head reads."""
+        return pooled_BD if self.fusion is None else torch.relu(self.fusion(pooled_BD))

@@ -88,6 +88,10 @@ class ManifestDraft(FrozenConfig):
         When it was made, UTC.
     finding_keys
         The findings that it predicts, in the order of the head's rows.
+    molre
+        Sizes of the mixture; None where the head reads the backbone's features as they are.
+    fusion_hidden
+        Width of a trained hidden layer between the pooled feature and the head; None where there is none.
     operating_points
         Per finding key: at or above this the finding counts as positive. On the scale that is shown: the calibrated
         probability where the package calibrates the key, else the raw one.
@@ -100,8 +104,9 @@ class ManifestDraft(FrozenConfig):
     backbone: BackboneReference
     finding_keys: tuple[Line, ...] = Field(min_length=1, max_length=10_000)
     preprocessing: PreprocessSpec
-    molre: MoLRESettings
+    molre: MoLRESettings | None
     lora: LoraReference | None = None
+    fusion_hidden: int | None = Field(default=None, ge=1, le=65536)
     operating_points: dict[str, Fraction]
     training: TrainingRecord
 

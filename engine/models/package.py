@@ -154,7 +154,12 @@ def load_package(path: Path, registry: BackboneRegistry | None = None) -> Loaded
         for name in list(tensors)
         if name.startswith(ADAPTER_PREFIX)
     }
-    classifier = MoLREClassifier(manifest.backbone.feature_width, len(manifest.finding_keys), manifest.molre)
+    classifier = MoLREClassifier(
+        manifest.backbone.feature_width,
+        len(manifest.finding_keys),
+        manifest.molre,
+        fusion_hidden=manifest.fusion_hidden,
+    )
     classifier.load_state_dict(tensors)
     classifier.eval().requires_grad_(False)
     return LoadedPackage(path, manifest, classifier, adapter, verified.calibration, verified.metrics)
@@ -199,7 +204,7 @@ def write_package(
     PackageError
         If the folder exists, cannot be written (kind ``environment``), or the parts do not fit each other.
     """
-    if classifier.molre.frozen_weight_DD is not None:
+    if classifier.molre is not None and classifier.molre.frozen_weight_DD is not None:
         raise refused(str(folder), "a package cannot hold a W0 other than the identity", "frozen_weight")
     contents = {
         TENSOR_FILE: _tensor_bytes(classifier, adapter or {}),
@@ -274,27 +279,28 @@ def _read_manifest(path: Path, files: PackageFiles) -> tuple[bytes, Manifest]:
 
 
 def _check_backbone(path: Path, manifest: Manifest, registry: BackboneRegistry) -> None:
-    if manifest.backbone.name not in registry:
+    """Check that the backbone is known, with the weights that the package was trained on and their feature width."""
+    wanted = manifest.backbone
+    if not registry.knows(wanted.name):
         raise PackageError(
-            f"The model package is refused: {path}: its backbone {manifest.backbone.name} is not known here; known: "
+            f"The model package is refused: {path}: its backbone {wanted.name} is not known here; known: "
             f"{', '.join(sorted(registry)) or 'none'}.",
             hint="Update the program, or use a model that was made for one of these backbones.",
             code="backbone.unknown",
         )
-    entry = registry.entry(manifest.backbone.name)
-    if entry.spec.feature_width != manifest.backbone.feature_width:
-        reason = (
-            f"feature width {manifest.backbone.feature_width}, but {entry.spec.name} has {entry.spec.feature_width}"
-        )
-        raise refused(f"{path}: {MANIFEST_FILE}", reason, "backbone_width")
-    if entry.weights_digest() != manifest.backbone.weights_digest:
+    spec = registry.entry(wanted.name, wanted.weights_digest).spec
+    try:
+        registry.weights_digest(wanted.name, wanted.weights_digest)
+    except PackageError as error:
         raise PackageError(
-            f"The model package {path} was trained on weights of {entry.spec.name} with sha256 "
-            f"{manifest.backbone.weights_digest[:12]}…; those installed here are {entry.weights_digest()[:12]}….",
-            hint=f"Install the weights that the package needs ({entry.spec.origin}).",
+            f"The model package {path} cannot be used yet: {error.message}",
+            hint=error.hint,
             code="package.backbone_weights",
             kind="environment",
-        )
+        ) from error
+    if spec.feature_width != wanted.feature_width:
+        reason = f"feature width {wanted.feature_width}, but {spec.name} has {spec.feature_width}"
+        raise refused(f"{path}: {MANIFEST_FILE}", reason, "backbone_width")
 
 
 def _parse_calibration(content: bytes, manifest: Manifest, source: str) -> Calibration:

@@ -26,7 +26,14 @@ class MoLRESettings(FrozenConfig):
 
 
 class LoraSettings(FrozenConfig):
-    """Low-rank adaptation of the backbone itself: rank and scaling α (the paper's 8 and 16)."""
+    """Low-rank adaptation of the backbone itself: rank and scaling α (the paper's 8 and 16).
+
+    Attributes
+    ----------
+    targets
+        Modules that are adapted, by their last name components; None means those of the backbone's spec.
+    """
 
     rank: int = Field(default=8, ge=1, le=256)
     alpha: int = Field(default=16, ge=1, le=1024)
+    targets: tuple[str, ...] | None = Field(default=None, min_length=1)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from engine.models.manifest import Manifest, refused, unique_pairs
+from engine.models.settings import MoLRESettings
 
 ADAPTER_PREFIX = "adapter."
 _LENGTH_BYTES = 8
@@ -18,20 +19,30 @@ _DTYPE = "F32"
 
 def expected_shapes(manifest: Manifest) -> dict[str, tuple[int, ...]]:
     """Return the shape of every tensor that a package with this manifest holds, by name."""
-    width, sizes, n_findings = manifest.backbone.feature_width, manifest.molre, len(manifest.finding_keys)
+    width, n_findings = manifest.backbone.feature_width, len(manifest.finding_keys)
+    head_width = manifest.fusion_hidden or width
     shapes: dict[str, tuple[int, ...]] = {
+        "pooling.query_D": (width,),
+        "head.weight": (n_findings, head_width),
+        "head.bias": (n_findings,),
+    }
+    if manifest.molre is not None:
+        shapes |= _molre_shapes(manifest.molre, width)
+    if manifest.fusion_hidden is not None:
+        shapes |= {"fusion.weight": (head_width, width), "fusion.bias": (head_width,)}
+    adapters = manifest.lora.tensors if manifest.lora else {}
+    return shapes | {ADAPTER_PREFIX + name: shape for name, shape in adapters.items()}
+
+
+def _molre_shapes(sizes: MoLRESettings, width: int) -> dict[str, tuple[int, ...]]:
+    return {
         "molre.down_KRD": (sizes.n_experts, sizes.rank, width),
         "molre.up_KDR": (sizes.n_experts, width, sizes.rank),
         "molre.router_hidden.weight": (sizes.hidden, width),
         "molre.router_hidden.bias": (sizes.hidden,),
         "molre.router_out.weight": (sizes.n_experts, sizes.hidden),
         "molre.router_out.bias": (sizes.n_experts,),
-        "pooling.query_D": (width,),
-        "head.weight": (n_findings, width),
-        "head.bias": (n_findings,),
     }
-    adapters = manifest.lora.tensors if manifest.lora else {}
-    return shapes | {ADAPTER_PREFIX + name: shape for name, shape in adapters.items()}
 
 
 def check_tensors(content: bytes, manifest: Manifest, source: str) -> None:

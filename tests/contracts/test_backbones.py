@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from engine.errors import PackageError
+from engine.models.backbones.conversion import check_plan, converted
 from engine.models.backbones.network import Backbone
 from engine.models.backbones.registry import BackboneRegistry, build_backbone, default_registry
 from engine.models.backbones.spec import BackboneEntry
@@ -16,7 +17,7 @@ from engine.models.lora import adapter_state, apply_lora, load_adapter_state, ma
 from engine.models.settings import LoraSettings
 from tests.support.models import tiny_entry
 
-ENTRIES = [*default_registry().values(), tiny_entry()]
+ENTRIES = [*(entry for entry in default_registry().values() if entry.bundled is not None), tiny_entry()]
 
 
 @pytest.fixture(params=ENTRIES, ids=lambda entry: entry.spec.name)
@@ -112,19 +113,24 @@ def test_network_save_and_load_are_bit_equal(backbone: Backbone, entry: Backbone
 
 def test_a_synthetic_checkpoint_with_the_published_names_loads_whole(entry: BackboneEntry) -> None:
     """Every published tensor arrives at exactly one place: distinct values in, the same values out."""
+    assert entry.bundled is not None
     published = {
         name: torch.full(tensor.shape, index).to(tensor.dtype)
-        for index, (name, tensor) in enumerate(entry.read_checkpoint().items())
+        for index, (name, tensor) in enumerate(entry.bundled.read().items())
     }
     network = entry.build_network()
-    converted = entry.convert_checkpoint(published, network.state_dict())
-    assert network.load_state_dict(converted, strict=True)
+    source = {name: tuple(tensor.shape) for name, tensor in published.items()}
+    target = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
+    plan = entry.plan(source, target)
+    check_plan(plan, source, target, "file", entry.spec.display_name)
+    assert network.load_state_dict(dict(converted(plan, published.__getitem__)), strict=True)
     arrived = sorted(int(tensor.flatten()[0]) for tensor in network.state_dict().values())
     assert arrived == list(range(len(published)))
 
 
 def test_digest_names_the_weights(entry: BackboneEntry) -> None:
-    digest = entry.weights_digest()
+    assert entry.bundled is not None
+    digest = entry.bundled.digest()
     assert len(digest) == 64
     assert int(digest, 16)
 
@@ -163,7 +169,7 @@ def test_the_registry_needs_no_torch() -> None:
 
     code = (
         "import sys; from engine.models.backbones.registry import default_registry; "
-        "assert default_registry()['efficientnet_lite0'].weights_digest(); "
+        "assert default_registry().weights_digest('efficientnet_lite0'); "
         "print('torch' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

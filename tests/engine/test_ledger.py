@@ -6,13 +6,14 @@ import torch
 from engine.errors import InferenceError
 from engine.explain.ledger import check_ledger, compute_ledger
 from engine.models.classifier import ClassifierOutput, MoLREClassifier
+from engine.models.settings import MoLRESettings
 
 
 @pytest.fixture
 def classified() -> tuple[MoLREClassifier, torch.Tensor, ClassifierOutput]:
     """The real sizes: 1280 features, 75 findings, 6 experts; features as large as the backbone's."""
     torch.manual_seed(5)
-    classifier = MoLREClassifier(1280, 75)
+    classifier = MoLREClassifier(1280, 75, MoLRESettings())
     torch.nn.init.normal_(classifier.molre.up_KDR, std=0.1)
     torch.nn.init.normal_(classifier.head.weight, std=0.1)
     features_BSD = torch.randn(2, 40, 1280).relu() * 0.5

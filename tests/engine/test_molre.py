@@ -104,7 +104,7 @@ def test_one_expert_is_plain_lora() -> None:
 
 def test_all_parts_are_float32_and_get_a_gradient() -> None:
     torch.manual_seed(3)
-    classifier = MoLREClassifier(32, 4)
+    classifier = MoLREClassifier(32, 4, MoLRESettings())
     torch.nn.init.normal_(classifier.molre.up_KDR)
     classifier(torch.randn(2, 5, 32)).logits_BC.square().sum().backward()
     for name, parameter in classifier.named_parameters():

@@ -5,6 +5,7 @@ import torch
 
 from engine.models.classifier import MoLREClassifier
 from engine.models.pooling import AttentionPooling
+from engine.models.settings import MoLRESettings
 
 
 def test_query_starts_small_and_truncated() -> None:
@@ -43,7 +44,7 @@ def test_a_study_without_slices_is_an_error() -> None:
 
 def test_order_of_slices_does_not_matter_to_the_logits() -> None:
     torch.manual_seed(4)
-    classifier = MoLREClassifier(12, 3).double()
+    classifier = MoLREClassifier(12, 3, MoLRESettings()).double()
     torch.nn.init.normal_(classifier.molre.up_KDR)
     features_BSD = torch.randn(1, 7, 12, dtype=torch.float64)
     order = torch.randperm(7)

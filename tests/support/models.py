@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from engine.geometry import Volume, VolumeGeometry
+from engine.models.backbones.conversion import ConversionPlan, Shapes, same
 from engine.models.backbones.efficientnet_lite0 import BACKBONE
 from engine.models.backbones.registry import BackboneRegistry
-from engine.models.backbones.spec import BackboneEntry, BackboneSpec
+from engine.models.backbones.spec import BackboneEntry, BackboneSpec, BundledWeights, Config
 from engine.models.calibration import Calibration
 from engine.models.manifest import BackboneReference, Manifest, ManifestDraft, TrainingRecord
 from engine.models.package import write_package
@@ -38,10 +39,12 @@ TINY_SPEC = BackboneSpec(
     lora_targets=("conv",),
     licence="Apache-2.0",
     origin="tests",
+    pooled="mean",
+    gradcam_layer="norm",
 )
 
 
-def build_tiny_network() -> nn.Module:
+def build_tiny_network(config: Config | None = None) -> nn.Module:
     """One convolution, a batch normalisation and a mean, with timm's two methods."""
     from torch import nn
 
@@ -74,22 +77,26 @@ def tiny_checkpoint() -> Mapping[str, Tensor]:
     }
 
 
-def convert_tiny_checkpoint(checkpoint: Mapping[str, Tensor], target: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {name: checkpoint[f"published.{name}"] for name in target}
+def plan_tiny(source: Shapes, target: Shapes) -> ConversionPlan:
+    return ConversionPlan({name: same(f"published.{name}") for name in target})
 
 
 def tiny_entry(digest: str = hashlib.sha256(b"tiny").hexdigest()) -> BackboneEntry:
     return BackboneEntry(
         spec=TINY_SPEC,
         build_network=build_tiny_network,
-        read_checkpoint=tiny_checkpoint,
-        convert_checkpoint=convert_tiny_checkpoint,
-        weights_digest=lambda: digest,
+        plan=plan_tiny,
+        bundled=BundledWeights(tiny_checkpoint, lambda: digest),
     )
 
 
 def tiny_registry(digest: str = hashlib.sha256(b"tiny").hexdigest()) -> BackboneRegistry:
     return BackboneRegistry([tiny_entry(digest)])
+
+
+def bundled_digest(entry: BackboneEntry) -> str:
+    assert entry.bundled is not None
+    return entry.bundled.digest()
 
 
 def small_head(n_slices: int = 6, size: int = 64) -> Volume:
@@ -115,7 +122,7 @@ def draft(keys: tuple[str, ...], entry: BackboneEntry, **changes: Any) -> Manife
         "notice": "Random weights, for tests only.",
         "created": datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC),
         "backbone": BackboneReference(
-            name=entry.spec.name, weights_digest=entry.weights_digest(), feature_width=entry.spec.feature_width
+            name=entry.spec.name, weights_digest=bundled_digest(entry), feature_width=entry.spec.feature_width
         ),
         "finding_keys": keys,
         "preprocessing": PreprocessSpec(align=False),
@@ -135,7 +142,7 @@ def random_classifier(width: int, n_findings: int, seed: int = 1) -> MoLREClassi
     from engine.models.classifier import MoLREClassifier
 
     generator = torch.Generator().manual_seed(seed)
-    classifier = MoLREClassifier(width, n_findings)
+    classifier = MoLREClassifier(width, n_findings, MoLRESettings())
     with torch.no_grad():
         for parameter in classifier.parameters():
             parameter.copy_(0.05 * torch.randn(parameter.shape, generator=generator))

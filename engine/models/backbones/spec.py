@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from dataclasses import dataclass, field, fields, replace
+from typing import TYPE_CHECKING, Any, Literal
+
+from engine.models.backbones.conversion import ConversionPlan, Shapes
+from engine.preprocess.spec import PreprocessSpec
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
+
+Config = Mapping[str, Any]
+"""The user's ``config.json`` beside the weights, for networks whose shape it decides."""
 
 
 @dataclass(frozen=True)
@@ -21,32 +28,102 @@ class BackboneSpec:
     display_name
         What a person reads.
     timm_name
-        The architecture's name in timm.
+        The architecture's name in timm; None where it is not one of timm's.
     dimensions
         2 for a network of single slices, 3 for one of whole volumes.
     feature_width
         d, width of the pooled feature.
     native_size
-        Height and width in pixels that the weights were trained at.
+        What the weights were trained at, in pixels: height and width, for volumes slices before them.
     mean, std
         Per channel; subtracted and divided after the windows are scaled to 0..1.
     lora_targets
         Names of the modules that LoRA adapts; a module matches by its last name components.
     licence, origin
         Of the weights, and where a user gets them.
+    pooled
+        How the feature comes from the last grid: a class token, the plain spatial mean (then the exact ledger reaches
+        image positions), a learnt attention pooling (MAP), or the network's own way.
+    gradcam_layer
+        Dotted name of the module whose output is the last grid that gradients still reach, for Grad-CAM.
+    size_rule, size_multiple
+        Which sizes the network takes: any, multiples of `size_multiple`, or only its native one.
+    paper_row
+        Its name in the paper's Table 2; None where it is not in it.
+    molre
+        False where the paper applies no MoLRE.
+    fusion_hidden
+        Width of a trained hidden layer before the head (DeepCNTD); None where there is none.
+    stand_in
+        True where the published network's code is not public and this is another one of its size.
+    preprocessing
+        How volumes are prepared for it unless a package says otherwise.
     """
 
     name: str
     display_name: str
-    timm_name: str
+    timm_name: str | None
     dimensions: Literal[2, 3]
     feature_width: int
-    native_size: tuple[int, int]
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
+    native_size: tuple[int, ...]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
     lora_targets: tuple[str, ...]
     licence: str
     origin: str
+    pooled: Literal["token", "mean", "map", "own"]
+    gradcam_layer: str
+    size_rule: Literal["any", "multiple", "fixed"] = "any"
+    size_multiple: int = 1
+    paper_row: str | None = None
+    molre: bool = True
+    fusion_hidden: int | None = None
+    stand_in: bool = False
+    preprocessing: PreprocessSpec = field(default_factory=PreprocessSpec)
+
+    def input_size(self, size: tuple[int, ...]) -> tuple[int, ...]:
+        """Return the size at which the network sees a prepared picture or volume of `size`."""
+        if self.size_rule == "any":
+            return size
+        if self.size_rule == "fixed":
+            return self.native_size
+        return tuple(self.size_multiple * math.ceil(length / self.size_multiple) for length in size)
+
+
+RESOLVED_FIELDS = (
+    "feature_width",
+    "native_size",
+    "mean",
+    "std",
+    "pooled",
+    "gradcam_layer",
+    "size_rule",
+    "size_multiple",
+    "lora_targets",
+)
+"""Facts that a network's own configuration may decide; they are kept with its stored weights."""
+
+
+def resolved_facts(spec: BackboneSpec) -> dict[str, Any]:
+    """Return the facts of `RESOLVED_FIELDS` as plain values for the record of stored weights."""
+    return {name: list(value) if isinstance(value := getattr(spec, name), tuple) else value for name in RESOLVED_FIELDS}
+
+
+def with_facts(spec: BackboneSpec, facts: Mapping[str, Any]) -> BackboneSpec:
+    """Return the spec with recorded facts in place of its own."""
+    known = {item.name for item in fields(spec)} & set(RESOLVED_FIELDS)
+    changed: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in facts.items() if name in known
+    }
+    return replace(spec, **changed)
+
+
+@dataclass(frozen=True)
+class BundledWeights:
+    """Weights that install with the program: how to read them under their published names, and their file's sha256."""
+
+    read: Callable[[], Mapping[str, Tensor]]
+    digest: Callable[[], str]
 
 
 @dataclass(frozen=True)
@@ -58,18 +135,26 @@ class BackboneEntry:
     spec
         The facts.
     build_network
-        Makes the network with random weights. It has timm's ``forward_features`` and
-        ``forward_head(x, pre_logits=True)``.
-    read_checkpoint
-        Reads the published checkpoint, under its own key names. Raises PackageError where it is missing or damaged.
-    convert_checkpoint
-        Maps a checkpoint onto the names of the given state dict, each tensor used exactly once, shapes checked.
-    weights_digest
-        sha256 of the published checkpoint file, in hexadecimal; needs no torch.
+        ``build_network(config=None)`` makes the network with random weights, from the user's configuration where it
+        needs one. It has timm's
+        ``forward_features`` and ``forward_head(x, pre_logits=True)``, and can be built on the meta device.
+    plan
+        Maps the published names and shapes of a file onto the network's.
+    bundled
+        Weights that come with the program; None where the user brings them.
+    resolve
+        The facts for one configuration, where it decides some; None where it never does.
+    needs_config
+        Whether the network cannot be built without the user's ``config.json``.
     """
 
     spec: BackboneSpec
-    build_network: Callable[[], nn.Module]
-    read_checkpoint: Callable[[], Mapping[str, Tensor]]
-    convert_checkpoint: Callable[[Mapping[str, Tensor], Mapping[str, Tensor]], dict[str, Tensor]]
-    weights_digest: Callable[[], str]
+    build_network: Callable[..., nn.Module]
+    plan: Callable[[Shapes, Shapes], ConversionPlan]
+    bundled: BundledWeights | None = None
+    resolve: Callable[[Config | None], BackboneSpec] | None = None
+    needs_config: bool = False
+
+    def resolved(self, config: Config | None) -> BackboneSpec:
+        """Return the facts of the network that `config` describes."""
+        return self.spec if self.resolve is None else self.resolve(config)
