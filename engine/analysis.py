@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, fields
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 SCHEMA_VERSION = 1
 RESEARCH_NOTICE = "Research use only. Not a medical device; not for diagnosis."
+
+Unit = Literal["slice", "volume"]
 
 
 @dataclass(frozen=True)
@@ -93,6 +95,23 @@ class Ledger:
     logits: NDArray[np.float32]
 
 
+@dataclass(frozen=True, eq=False)
+class Counterfactual:
+    """The logits as they would be without one slice, or without one expert: computed, not approximated.
+
+    Attributes
+    ----------
+    without_slice
+        float32 (C, S): logits with slice s left out of the pooling, attention renormalised over the others. A study
+        of one slice has none without it: its column holds the bias.
+    without_expert
+        float32 (C, K): logits with the term of expert k left out, attention as it was.
+    """
+
+    without_slice: NDArray[np.float32]
+    without_expert: NDArray[np.float32]
+
+
 @dataclass(frozen=True)
 class Timings:
     """Seconds spent in each step."""
@@ -115,6 +134,13 @@ class Analysis:
     acquired_weights
         float32 (S prepared, S acquired): the share of each acquired slice in each prepared slice; rows sum to 1
         (a row of zeros has no acquired voxels). ``attention @ acquired_weights`` is the attention on acquired slices.
+    unit
+        What one entry of `slices` is: a slice, or, with a model that takes the whole volume at once, the volume.
+    counterfactual
+        Findings in the order of ``ledger.keys``; None where it was not computed.
+    pooled_feature
+        float32 (D,): the attention-weighted mean of the slices' features, by which similar studies are found; None
+        where it was not kept.
     """
 
     study_instance_uid: str
@@ -128,6 +154,9 @@ class Analysis:
     acquired_weights: NDArray[np.float32]
     warnings: tuple[str, ...]
     timings_s: Timings
+    unit: Unit = "slice"
+    counterfactual: Counterfactual | None = None
+    pooled_feature: NDArray[np.float32] | None = None
 
     def finding(self, key: str) -> FindingResult:
         """Return the result for one key; KeyError if the catalogue has no such key."""
@@ -146,6 +175,7 @@ class Analysis:
             "geometry": _plain(self.geometry),
             "model": _plain(self.model),
             "device": self.device,
+            "unit": self.unit,
             "findings": [_plain(finding) for finding in self.findings],
             "slices": [_plain(item) for item in self.slices],
             "bias": {key: float(value) for key, value in zip(self.ledger.keys, self.ledger.bias, strict=True)},
@@ -154,8 +184,16 @@ class Analysis:
         }
 
     @classmethod
-    def from_json(cls, document: dict[str, Any], ledger: Ledger, acquired_weights: NDArray[np.float32]) -> Analysis:
-        """Rebuild an analysis from its document and arrays, as the store keeps them.
+    def from_json(
+        cls,
+        document: dict[str, Any],
+        ledger: Ledger,
+        acquired_weights: NDArray[np.float32],
+        *,
+        counterfactual: Counterfactual | None = None,
+        pooled_feature: NDArray[np.float32] | None = None,
+    ) -> Analysis:
+        """Rebuild an analysis from its document and arrays, as the store keeps them; older ones name no unit.
 
         Raises
         ------
@@ -188,6 +226,9 @@ class Analysis:
             acquired_weights=acquired_weights,
             warnings=tuple(document["warnings"]),
             timings_s=Timings(**document["timings_s"]),
+            unit=document.get("unit", "slice"),
+            counterfactual=counterfactual,
+            pooled_feature=pooled_feature,
         )
 
 

@@ -8,8 +8,9 @@ import zipfile
 import zlib
 
 import numpy as np
+from numpy.typing import NDArray
 
-from engine.analysis import Analysis, Ledger, ModelIdentity
+from engine.analysis import Analysis, Counterfactual, Ledger, ModelIdentity
 from engine.errors import StoreError
 
 
@@ -20,7 +21,8 @@ def pack(analysis: Analysis) -> tuple[str, bytes]:
     -------
     tuple
         JSON text, and an ``.npz`` with ``keys`` (C,), ``ledger`` (C, S, 1 + K), ``bias`` (C,), ``logits`` (C,) and
-        ``acquired_weights`` (S prepared, S acquired). Equal analyses give equal bytes.
+        ``acquired_weights`` (S prepared, S acquired); where the analysis has them also ``without_slice`` (C, S),
+        ``without_expert`` (C, K) and ``pooled_feature`` (D,). Equal analyses give equal bytes.
 
     Raises
     ------
@@ -29,6 +31,7 @@ def pack(analysis: Analysis) -> tuple[str, bytes]:
     """
     try:
         document = json.dumps(analysis.to_json(), ensure_ascii=False, allow_nan=False)
+        _require_finite(_optional_arrays(analysis))
     except ValueError as error:
         raise StoreError(
             f"The analysis of series {analysis.series_instance_uid} was not stored: it holds a number that is "
@@ -44,6 +47,7 @@ def pack(analysis: Analysis) -> tuple[str, bytes]:
         bias=analysis.ledger.bias,
         logits=analysis.ledger.logits,
         acquired_weights=analysis.acquired_weights,
+        **_optional_arrays(analysis),
     )
     return document, buffer.getvalue()
 
@@ -64,13 +68,37 @@ def unpack(document: str, arrays: bytes, name: str) -> Analysis:
                 bias=stored["bias"],
                 logits=stored["logits"],
             )
-            return Analysis.from_json(json.loads(document), ledger, stored["acquired_weights"])
+            return Analysis.from_json(
+                json.loads(document),
+                ledger,
+                stored["acquired_weights"],
+                counterfactual=Counterfactual(stored["without_slice"], stored["without_expert"])
+                if "without_slice" in stored
+                else None,
+                pooled_feature=stored["pooled_feature"] if "pooled_feature" in stored else None,
+            )
     except (KeyError, TypeError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise StoreError(
             f"A stored analysis in {name} is damaged and cannot be shown.",
             hint="Analyse the series again.",
             code="store.analysis.damaged",
         ) from error
+
+
+def _optional_arrays(analysis: Analysis) -> dict[str, NDArray[np.float32]]:
+    arrays: dict[str, NDArray[np.float32]] = {}
+    if analysis.counterfactual is not None:
+        arrays["without_slice"] = analysis.counterfactual.without_slice
+        arrays["without_expert"] = analysis.counterfactual.without_expert
+    if analysis.pooled_feature is not None:
+        arrays["pooled_feature"] = analysis.pooled_feature
+    return {name: np.asarray(values, dtype=np.float32) for name, values in arrays.items()}
+
+
+def _require_finite(arrays: dict[str, NDArray[np.float32]]) -> None:
+    for name, values in arrays.items():
+        if not np.isfinite(values).all():
+            raise ValueError(f"{name} is not finite")
 
 
 def stored_model(document: str, name: str, digest: str) -> ModelIdentity:
