@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 from pydantic import Field
 
 from engine.config import FrozenConfig
@@ -32,8 +34,12 @@ class LoraSettings(FrozenConfig):
     ----------
     targets
         Modules that are adapted, by their last name components; None means those of the backbone's spec.
+    rank_pattern, alpha_pattern
+        Other ranks and α of some modules, by their last name components; the first that fits counts.
     """
 
     rank: int = Field(default=8, ge=1, le=256)
     alpha: int = Field(default=16, ge=1, le=1024)
     targets: tuple[str, ...] | None = Field(default=None, min_length=1)
+    rank_pattern: dict[str, Annotated[int, Field(ge=1, le=4096)]] = {}
+    alpha_pattern: dict[str, Annotated[int, Field(ge=1, le=16384)]] = {}
