@@ -8,17 +8,15 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save
 
 from engine.errors import TrainingError
 from engine.geometry import Volume
+from engine.inference.array_cache import ArrayCache
 from engine.inference.features import FeatureExtractor
 from engine.preprocess.prepare import prepare
 from engine.preprocess.spec import PreprocessSpec
 from engine.progress import NULL_CONTEXT, CancelOnly, Context
 from trainer.datasets import StudyFeatures
-from trainer.files import write_atomically
 
 
 def volume_features(
@@ -52,6 +50,8 @@ def half_precision(features_SD: NDArray[np.float32]) -> NDArray[np.float16]:
 class FeatureCache:
     """Features on disk, one file a study, named by the sha256 of everything that they depend on.
 
+    Unlike a cache of prepared volumes it has no limit: a stopped run goes on from what is there.
+
     Parameters
     ----------
     folder
@@ -61,32 +61,21 @@ class FeatureCache:
     """
 
     def __init__(self, folder: Path, keys: tuple[str, ...]) -> None:
-        self.folder = folder
         self.keys = keys
+        self._cache = ArrayCache(folder)
 
     def path(self, digest: str) -> Path:
         """Return where the features with this digest are, or would be."""
-        return self.folder / digest[:2] / f"{digest}.safetensors"
+        return self._cache.path(digest)
 
     def get(self, digest: str) -> StudyFeatures | None:
         """Return a study, or None if it is not there; a damaged file counts as not there and is made anew."""
-        path = self.path(digest)
-        if not path.exists():
+        found = self._cache.get(digest)
+        if found is None or found.text.get("keys") != json.dumps(self.keys):
             return None
-        try:
-            with safe_open(path, framework="np") as file:
-                header = file.metadata()
-                study = StudyFeatures(header["identifier"], file.get_tensor("features"), file.get_tensor("labels"))
-                return study if tuple(json.loads(header["keys"])) == self.keys else None
-        except (SafetensorError, OSError, KeyError, ValueError):
-            path.unlink(missing_ok=True)
-            return None
+        return StudyFeatures(found.text["identifier"], found.arrays["features"], found.arrays["labels"])
 
     def put(self, digest: str, study: StudyFeatures) -> None:
-        """Write a study; the file is whole or not there."""
-        tensors: dict[str, NDArray[Any]] = {
-            "features": np.ascontiguousarray(study.features_SD),
-            "labels": np.ascontiguousarray(study.labels_C),
-        }
-        header = {"identifier": study.identifier, "keys": json.dumps(self.keys)}
-        write_atomically(self.path(digest), save(tensors, metadata=header))
+        """Write a study; the file is whole or not there. CacheError if it cannot be written."""
+        arrays: dict[str, NDArray[Any]] = {"features": study.features_SD, "labels": study.labels_C}
+        self._cache.put(digest, arrays, {"identifier": study.identifier, "keys": json.dumps(self.keys)})

@@ -31,6 +31,12 @@ class FeatureExtractor:
         self.warnings: tuple[str, ...] = ()
         self._batch = slices_per_batch(device)
 
+    @property
+    def numerics(self) -> dict[str, str | int]:
+        """What decides the last bits of a feature besides the weights: cached ones are used only where it is equal."""
+        name = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else self.device.type
+        return {"device": name, "precision": "float32", "batch": self._batch}
+
     def features(self, prepared: PreparedVolume, context: Context = NULL_CONTEXT) -> NDArray[np.float32]:
         """Return the pooled feature of every prepared slice.
 

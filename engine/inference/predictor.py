@@ -9,7 +9,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -19,9 +19,11 @@ from engine.analysis import Analysis, FindingResult, GeometrySummary, Ledger, Mo
 from engine.errors import InferenceError, PackageError
 from engine.explain.ledger import check_ledger, compute_ledger
 from engine.findings.catalogue import Catalogue, Finding
-from engine.geometry import Volume
+from engine.geometry import Volume, VolumeGeometry
+from engine.inference.array_cache import ArrayCache, CacheError, array_digest
 from engine.inference.device import choose_device, repeatable
 from engine.inference.features import FeatureExtractor
+from engine.inference.study_cache import cached_features, features_key, keep_features
 from engine.models.backbones.network import Backbone
 from engine.models.backbones.registry import BackboneRegistry, build_backbone
 from engine.models.calibration import sigmoid
@@ -37,8 +39,10 @@ class Acquisition:
 
     Attributes
     ----------
-    volume
-        The acquired slices.
+    geometry
+        Where the acquired slices are.
+    sop_instance_uids
+        One per acquired slice.
     study_instance_uid, series_instance_uid
         Of the series.
     read_s, prepare_s
@@ -47,7 +51,8 @@ class Acquisition:
         What reading has to say to the reader of the result.
     """
 
-    volume: Volume
+    geometry: VolumeGeometry
+    sop_instance_uids: tuple[str, ...]
     study_instance_uid: str
     series_instance_uid: str
     read_s: float
@@ -79,6 +84,8 @@ class Predictor:
         Where to compute.
     catalogue
         All findings.
+    cache
+        Where slice features are kept between runs; None keeps none.
 
     Raises
     ------
@@ -86,16 +93,31 @@ class Predictor:
         If the package predicts a key that the catalogue does not have, or is made for another backbone.
     """
 
-    def __init__(self, package: LoadedPackage, backbone: Backbone, device: torch.device, catalogue: Catalogue) -> None:
+    def __init__(
+        self,
+        package: LoadedPackage,
+        backbone: Backbone,
+        device: torch.device,
+        catalogue: Catalogue,
+        cache: ArrayCache | None = None,
+    ) -> None:
         _require_fit(package, backbone, catalogue)
         _adapt(backbone, package)
         self.package = package
         self._catalogue = catalogue
         self._extractor = FeatureExtractor(backbone, device)
+        self._cache = cache
+        self._warnings: tuple[str, ...] = ()
+        self._weights = _weights_identity(package)
 
     @classmethod
     def open(
-        cls, package_path: Path, catalogue: Catalogue, device: str = "auto", registry: BackboneRegistry | None = None
+        cls,
+        package_path: Path,
+        catalogue: Catalogue,
+        device: str = "auto",
+        registry: BackboneRegistry | None = None,
+        cache: ArrayCache | None = None,
     ) -> Self:
         """Load a package and its backbone.
 
@@ -109,7 +131,8 @@ class Predictor:
         chosen = choose_device(device)
         package = load_package(package_path, registry)
         reference = package.manifest.backbone
-        return cls(package, build_backbone(reference.name, registry, reference.weights_digest), chosen, catalogue)
+        backbone = build_backbone(reference.name, registry, reference.weights_digest)
+        return cls(package, backbone, chosen, catalogue, cache)
 
     @property
     def identity(self) -> ModelIdentity:
@@ -123,8 +146,27 @@ class Predictor:
         return self._extractor.device
 
     def features(self, prepared: PreparedVolume, context: Context = NULL_CONTEXT) -> NDArray[np.float32]:
-        """Return the backbone's feature of every prepared slice, (S, D); see `FeatureExtractor.features`."""
-        return self._extractor.features(prepared, context)
+        """Return the backbone's feature of every prepared slice, (S, D); see `FeatureExtractor.features`.
+
+        From the cache where there is one: the same network on the same voxels has been asked before.
+        """
+        if self._cache is None:
+            return self._extractor.features(prepared, context)
+        found = cached_features(self._cache, features_key(prepared, self._network()))
+        if found is not None:
+            return found
+        features_SD = self._extractor.features(prepared, context)
+        # Asked again: too little memory may have changed the batch or the device on the way.
+        try:
+            keep_features(self._cache, features_key(prepared, self._network()), features_SD)
+        except CacheError as error:
+            self._cache = None
+            self._warnings = (error.message,)
+        return features_SD
+
+    def _network(self) -> dict[str, Any]:
+        """Name everything but the voxels that the bytes of the features depend on."""
+        return {**self._weights, **self._extractor.numerics}
 
     def analyse(
         self,
@@ -151,7 +193,13 @@ class Predictor:
         prepared = prepare(volume, self.package.manifest.preprocessing, context)
         prepare_s = time.perf_counter() - started
         acquisition = Acquisition(
-            volume, study_instance_uid, series_instance_uid, read_s, prepare_s, (*warnings, *prepared.warnings)
+            geometry=volume.require_geometry(),
+            sop_instance_uids=volume.sop_instance_uids,
+            study_instance_uid=study_instance_uid,
+            series_instance_uid=series_instance_uid,
+            read_s=read_s,
+            prepare_s=prepare_s,
+            warnings=(*warnings, *prepared.warnings),
         )
         return self.predict(prepared, acquisition, context)
 
@@ -175,14 +223,14 @@ class Predictor:
         return Analysis(
             study_instance_uid=acquisition.study_instance_uid,
             series_instance_uid=acquisition.series_instance_uid,
-            geometry=_geometry_summary(acquisition.volume),
+            geometry=_geometry_summary(acquisition.geometry),
             model=self.identity,
             device=str(self.device),
             findings=self._findings(head),
-            slices=_slices(prepared, acquisition.volume, head),
+            slices=_slices(prepared, acquisition.sop_instance_uids, head),
             ledger=Ledger(self.package.manifest.finding_keys, head.ledger_CSK, head.bias_C, head.logits_C),
             acquired_weights=prepared.acquired_weights,
-            warnings=(*acquisition.warnings, *self._extractor.warnings),
+            warnings=(*acquisition.warnings, *self._extractor.warnings, *self._warnings),
             timings_s=Timings(*measured, total=sum(measured)),
         )
 
@@ -219,12 +267,12 @@ class Predictor:
         return FindingResult(*words, True, logit, probability, calibrated, operating_point, positive)
 
 
-def _slices(prepared: PreparedVolume, volume: Volume, head: HeadResult) -> tuple[SliceResult, ...]:
+def _slices(prepared: PreparedVolume, acquired: tuple[str, ...], head: HeadResult) -> tuple[SliceResult, ...]:
     return tuple(
         SliceResult(
             index=index,
             position_mm=float(prepared.position_mm[index]),
-            sop_instance_uids=tuple(volume.sop_instance_uids[under] for under in prepared.acquired_under(index)),
+            sop_instance_uids=tuple(acquired[under] for under in prepared.acquired_under(index)),
             attention=float(attention),
             gate_weights=tuple(float(gate) for gate in head.gates_SK[index]),
         )
@@ -232,8 +280,7 @@ def _slices(prepared: PreparedVolume, volume: Volume, head: HeadResult) -> tuple
     )
 
 
-def _geometry_summary(volume: Volume) -> GeometrySummary:
-    geometry = volume.require_geometry()
+def _geometry_summary(geometry: VolumeGeometry) -> GeometrySummary:
     return GeometrySummary(
         acquired_slices=geometry.n_slices,
         tilt_deg=geometry.tilt_deg,
@@ -241,6 +288,14 @@ def _geometry_summary(volume: Volume) -> GeometrySummary:
         rows=geometry.rows,
         columns=geometry.columns,
     )
+
+
+def _weights_identity(package: LoadedPackage) -> dict[str, Any]:
+    """Name the weights that make the features: the backbone's and its adapters'."""
+    manifest = package.manifest
+    adapter = [[name, array_digest(package.adapter[name].numpy())] for name in sorted(package.adapter)]
+    lora = None if manifest.lora is None else manifest.lora.model_dump(mode="json")
+    return {"backbone": manifest.backbone.model_dump(mode="json"), "lora": lora, "adapter": adapter}
 
 
 def _adapt(backbone: Backbone, package: LoadedPackage) -> None:

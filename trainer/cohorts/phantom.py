@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import multiprocessing
-import os
-import threading
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -19,8 +16,10 @@ import torch
 import engine.phantom
 import engine.preprocess
 from engine.errors import TrainingError
+from engine.inference.array_cache import code_digest
 from engine.inference.device import choose_device
 from engine.inference.features import FeatureExtractor
+from engine.inference.helpers import end_with_parent
 from engine.models.backbones.registry import build_backbone, default_registry
 from engine.phantom.study import PAINTED_KEYS, generate
 from engine.progress import NULL_CONTEXT, Context
@@ -110,12 +109,8 @@ def _extractor(backbone: str) -> FeatureExtractor:
 
 @lru_cache(maxsize=1)
 def _code_digest() -> str:
-    """Hash the sources that paint and prepare, so that a changed painter never meets features of the old one."""
-    digest = hashlib.sha256()
-    for package in (engine.phantom, engine.preprocess):
-        for source in sorted(Path(package.__path__[0]).rglob("*.py")):
-            digest.update(source.name.encode("utf-8") + b"\0" + source.read_bytes())
-    return digest.hexdigest()
+    """Name the sources that paint and prepare: a changed painter never meets features of the old one."""
+    return code_digest((engine.phantom, engine.preprocess))
 
 
 def _extract_all(
@@ -152,13 +147,6 @@ def _as_they_come(
 
 
 def _start_helper() -> None:
-    """Set a helper process up: one thread, and gone with its parent, however that ends."""
+    """Set a helper process up: one thread, and gone with its parent."""
     torch.set_num_threads(1)
-    parent = multiprocessing.parent_process()
-
-    def leave_with_parent() -> None:
-        if parent is not None:
-            parent.join()
-        os._exit(1)
-
-    threading.Thread(target=leave_with_parent, daemon=True, name="parent-watch").start()
+    end_with_parent()
