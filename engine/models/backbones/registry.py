@@ -19,7 +19,7 @@ from engine.models.backbones.weights import BackboneStore, StoredBackbone
 if TYPE_CHECKING:
     from engine.models.backbones.network import Backbone
 
-_NOT_BACKBONES = frozenset({"registry", "spec", "network", "conversion", "weights", "checkpoint"})
+_NOT_BACKBONES = frozenset({"registry", "spec", "network", "conversion", "weights", "checkpoint", "convert"})
 FAMILY_SEPARATOR = ":"
 
 

@@ -1,0 +1,243 @@
+"""From a published checkpoint to stored weights: checked on names and shapes first, then copied tensor by tensor."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from engine.errors import PackageError
+from engine.models.backbones.checkpoint import Checkpoint, n_bytes, open_checkpoint, sources
+from engine.models.backbones.conversion import ConversionPlan, Shapes, check_plan, converted
+from engine.models.backbones.registry import BackboneRegistry
+from engine.models.backbones.spec import BackboneEntry, Config, resolved_facts
+from engine.models.backbones.weights import RECORD_FILE, WEIGHTS_FILE, BackboneRecord, BackboneStore, StoredBackbone
+from engine.progress import NULL_CONTEXT, Context
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+_ALIGNMENT = 8
+_CHUNK = 16 * 2**20
+
+
+@dataclass(frozen=True)
+class Terms:
+    """What the user confirmed about the weights: their licence, and where they come from."""
+
+    licence: str
+    origin: str
+
+
+def convert_checkpoint(
+    path: Path,
+    name: str,
+    registry: BackboneRegistry,
+    store: BackboneStore,
+    terms: Terms,
+    config: Config | None = None,
+    context: Context = NULL_CONTEXT,
+) -> StoredBackbone:
+    """Convert a published file and add it to a store, whole or not at all.
+
+    Memory holds one tensor at a time beside the pages of the mapped file.
+
+    Parameters
+    ----------
+    path
+        safetensors, the index of several, or a torch file with tensors only.
+    name
+        The backbone that the file is for.
+    registry
+        Where the backbone is looked up.
+    store
+        Where the result goes. Weights that are there already are left as they are, terms included.
+    terms
+        Kept with the weights.
+    config
+        The user's ``config.json``, for networks that need one.
+    context
+        Told of every tensor; asked before each whether to stop.
+
+    Raises
+    ------
+    PackageError
+        If the file cannot be read, is not one of this backbone (the first differing keys are named), or the store
+        cannot be written (kind ``environment``).
+    Cancelled
+        If the context says so; nothing is left behind.
+    """
+    entry = registry.entry(name)
+    if entry.needs_config and config is None:
+        raise PackageError(
+            f"{entry.spec.display_name} cannot be converted without its config.json.",
+            hint="Give the file that was published beside the weights: --config FILE.",
+            code="backbone.config",
+        )
+    spec = entry.resolved(config)
+    with open_checkpoint(path) as checkpoint:
+        plan = _checked_plan(entry, checkpoint, config, path)
+        source_digest = _digest(path, context)
+        with _new_folder(store) as temporary:
+            weights = temporary / WEIGHTS_FILE
+            weights_digest = _write_weights(weights, plan, checkpoint, context)
+            record = BackboneRecord(
+                name=name,
+                weights_digest=weights_digest,
+                source_name=path.name,
+                source_digest=source_digest,
+                licence=terms.licence,
+                origin=terms.origin,
+                accepted=datetime.now(UTC).replace(microsecond=0),
+                config=None if config is None else dict(config),
+                facts=resolved_facts(spec),
+                n_parameters=sum(math.prod(shape) for shape in _made_shapes(plan, checkpoint).values()),
+            )
+            (temporary / RECORD_FILE).write_text(record.model_dump_json(indent=2) + "\n", encoding="utf-8")
+            folder = store.folder(name, weights_digest)
+            if not folder.exists():
+                temporary.rename(folder)
+    stored = store.find(name, weights_digest)
+    if stored is None:
+        raise _not_stored(store.folder(name, weights_digest), "what is there already is damaged; delete it first")
+    return stored
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """Read a ``config.json``.
+
+    Raises
+    ------
+    PackageError
+        If it is no JSON object.
+    """
+    try:
+        document = json.loads(path.read_bytes())
+    except OSError as error:
+        raise _bad_config(path, error.strerror or type(error).__name__) from error
+    except ValueError as error:
+        raise _bad_config(path, "it is not valid JSON") from error
+    if not isinstance(document, dict):
+        raise _bad_config(path, "it is not a JSON object")
+    return document
+
+
+def network_shapes(entry: BackboneEntry, config: Config | None = None) -> dict[str, tuple[int, ...]]:
+    """Return the names and shapes of a network's tensors without making them."""
+    import torch
+
+    with torch.device("meta"):
+        network = entry.build_network(config)
+    return {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
+
+
+def _checked_plan(entry: BackboneEntry, checkpoint: Checkpoint, config: Config | None, path: Path) -> ConversionPlan:
+    target = network_shapes(entry, config)
+    plan = entry.plan(checkpoint.shapes, target)
+    check_plan(plan, checkpoint.shapes, target, str(path), entry.spec.display_name)
+    return plan
+
+
+def _made_shapes(plan: ConversionPlan, checkpoint: Checkpoint) -> Shapes:
+    import torch
+
+    def empty(name: str) -> Tensor:
+        return torch.empty(checkpoint.shapes[name], device="meta")
+
+    return {name: tuple(tensor.shape) for name, tensor in converted(plan, empty)}
+
+
+def _write_weights(path: Path, plan: ConversionPlan, checkpoint: Checkpoint, context: Context) -> str:
+    """Write a safetensors file tensor by tensor; return its sha256."""
+    shapes = _made_shapes(plan, checkpoint)
+    dtypes = {name: checkpoint.dtypes[piece.sources[0]] for name, piece in plan.pieces.items()}
+    # safetensors asks for the widest types first, so that every tensor stays aligned.
+    order = sorted(shapes, key=lambda name: (-n_bytes((1,), dtypes[name]), name))
+    ordered = ConversionPlan({name: plan.pieces[name] for name in order})
+    digest = hashlib.sha256()
+    with path.open("wb") as stream:
+        _put(stream, digest, _header(order, shapes, dtypes))
+        for done, (name, tensor) in enumerate(converted(ordered, checkpoint.read)):
+            context.raise_if_cancelled()
+            _put(stream, digest, _bytes(tensor))
+            context.progress(done + 1, len(order), f"Converting {name}")
+        stream.flush()
+        os.fsync(stream.fileno())
+    return digest.hexdigest()
+
+
+def _header(order: list[str], shapes: Shapes, dtypes: Mapping[str, str]) -> bytes:
+    entries: dict[str, Any] = {}
+    begin = 0
+    for name in order:
+        end = begin + n_bytes(shapes[name], dtypes[name])
+        entries[name] = {"dtype": dtypes[name], "shape": list(shapes[name]), "data_offsets": [begin, end]}
+        begin = end
+    text = json.dumps(entries, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % _ALIGNMENT)
+    return len(text).to_bytes(8, "little") + text
+
+
+def _bytes(tensor: Tensor) -> memoryview:
+    import torch
+
+    view: memoryview = tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data
+    return view
+
+
+def _put(stream: BinaryIO, digest: Any, content: bytes | memoryview) -> None:
+    stream.write(content)
+    digest.update(content)
+
+
+def _digest(path: Path, context: Context) -> str:
+    """Return the sha256 of the published file, or of an index and its files one after another."""
+    digest = hashlib.sha256()
+    for file in sources(path):
+        with file.open("rb") as stream:
+            while chunk := stream.read(_CHUNK):
+                context.raise_if_cancelled()
+                digest.update(chunk)
+    return digest.hexdigest()
+
+
+@contextmanager
+def _new_folder(store: BackboneStore) -> Iterator[Path]:
+    """Give a temporary folder inside the store that is gone afterwards, unless it was renamed."""
+    temporary: Path | None = None
+    try:
+        store.root.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=".converting-", dir=store.root))
+        temporary.chmod(0o755)
+        yield temporary
+    except OSError as error:
+        raise _not_stored(store.root, error.strerror or type(error).__name__) from error
+    finally:
+        if temporary is not None:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _bad_config(path: Path, reason: str) -> PackageError:
+    return PackageError(
+        f"The configuration {path} cannot be used: {reason}.",
+        hint="Give the config.json that was published beside the weights.",
+        code="backbone.config",
+    )
+
+
+def _not_stored(folder: Path, reason: str) -> PackageError:
+    return PackageError(
+        f"The backbone was not stored in {folder}: {reason}.",
+        hint="Make room, check the folder's permissions, or choose another with --out DIR.",
+        code="backbone.not_stored",
+        kind="environment",
+    )
