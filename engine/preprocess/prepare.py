@@ -17,8 +17,8 @@ from engine.progress import NULL_CONTEXT, Context
 _SLAB_SHARE = 0.65
 """Acquired slices are averaged to at most this share of a prepared slice; two such samples then fill it."""
 
-_ABOVE_VERTEX = 2
-"""Prepared slices of air kept above the vertex where the stack must be cut."""
+_ABOVE_VERTEX, _ABOVE_VERTEX_MM = 2, 8.0
+"""Prepared slices of air kept above the vertex where the stack must be cut: so many, and at least so thick in all."""
 
 _COVERAGE_RADIUS_MM = 80.0
 _COVERAGE_SHARE = 0.5
@@ -145,14 +145,20 @@ def _covered_slices(
 
 
 def _cut(covered: range, applied: bool, spec: PreprocessSpec) -> tuple[range, tuple[str, ...]]:
-    if len(covered) <= spec.max_slices:
-        return covered, ()
-    top = min(covered.stop, _ABOVE_VERTEX) if applied else covered.stop
-    kept = range(max(covered.start, top - spec.max_slices), top)
+    """Cut a stack that is too tall below the head; fill one that is too short up to a fixed number on both sides."""
+    most = spec.n_slices or spec.max_slices
+    if len(covered) <= most:
+        missing = (spec.n_slices or len(covered)) - len(covered)
+        return range(covered.start - missing // 2, covered.stop + missing - missing // 2), ()
+    top = min(covered.stop, _above_vertex(spec)) if applied else covered.stop
+    bottom = max(covered.start, top - most)
+    kept = range(bottom, top if spec.n_slices is None else bottom + most)
     left_out_mm = (len(covered) - len(kept)) * spec.spacing_mm[0]
-    return kept, (
-        f"{left_out_mm:.0f} mm of the scan lie outside the head's {spec.max_slices} slices and are left out.",
-    )
+    return kept, (f"{left_out_mm:.0f} mm of the scan lie outside the head's {most} slices and are left out.",)
+
+
+def _above_vertex(spec: PreprocessSpec) -> int:
+    return max(_ABOVE_VERTEX, round(_ABOVE_VERTEX_MM / spec.spacing_mm[0]))
 
 
 def _alignment_warnings(alignment: Alignment, spec: PreprocessSpec) -> tuple[str, ...]:

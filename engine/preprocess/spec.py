@@ -38,6 +38,11 @@ class PreprocessSpec(FrozenConfig):
         Whether to look for the head; without it the frame is the patient's LPS axes.
     max_slices
         The tallest head that is prepared; what lies further down (neck, chest) is left out, with a warning.
+    n_slices
+        For networks of whole volumes: exactly this many slices, the scan in their middle and air around it where it
+        is shorter. It then takes the place of `max_slices`. None prepares as many slices as hold data.
+    min_max
+        For networks of whole volumes: one more channel after the windows, the volume's own range of values.
     """
 
     version: int = Field(default=1, ge=1)
@@ -46,6 +51,13 @@ class PreprocessSpec(FrozenConfig):
     windows_hu: tuple[tuple[float, float], ...] = ((0.0, 80.0), (-20.0, 180.0), (-800.0, 2000.0))
     align: bool = True
     max_slices: int = Field(default=56, ge=1)
+    n_slices: int | None = Field(default=None, ge=1)
+    min_max: bool = False
+
+    @property
+    def n_channels(self) -> int:
+        """M: one channel a window, and one for the volume's own range where it is asked for."""
+        return len(self.windows_hu) + self.min_max
 
     @field_validator("windows_hu")
     @classmethod
@@ -107,7 +119,8 @@ class PreparedVolume:
         Aligned z of every prepared slice, shape (S,).
     acquired_weights
         float32 ``[S, S_acquired]``: share of each prepared slice that lies nearest to each acquired slice, counted
-        in the head where there is head; rows sum to 1.
+        in the head where there is head; rows sum to 1, or to 0 where a slice was added to reach a fixed number and
+        holds nothing that was acquired.
     warnings
         What a reader should know about this preparation.
     """
