@@ -57,7 +57,7 @@ class Application:
         self.models = ReviewModels(settings.reader)
         self.runner = JobRunner(LANES)
         self.compute = ComputeProcess(
-            WorkerSettings(str(paths.catalogue_file), settings.device, settings.threads),
+            WorkerSettings(str(paths.catalogue_file), settings.device, settings.threads, str(paths.backbones)),
             worker,
             on_died=lambda: self.runner.gui.post(self._worker_died),
         )

@@ -55,6 +55,11 @@ class AppPaths:
         return self.data / "models"
 
     @property
+    def backbones(self) -> Path:
+        """Backbone weights that the user brought."""
+        return self.data / "backbones"
+
+    @property
     def runs(self) -> Path:
         """One folder a training run."""
         return self.data / "runs"

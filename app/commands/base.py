@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from app.settings import AppPaths, Settings
     from engine.findings.catalogue import Catalogue
+    from engine.models.backbones.registry import BackboneRegistry
     from engine.progress import Context
 
 INTERVAL_S = 2.0
@@ -67,6 +68,13 @@ class Environment:
         for problem in loaded.problems:
             say(f"settings: {problem}")
         return loaded.settings
+
+    @cached_property
+    def registry(self) -> BackboneRegistry:
+        """The backbones, with the weights that the user brought."""
+        from engine.models.backbones.registry import open_registry
+
+        return open_registry(self.paths.backbones)
 
     @cached_property
     def catalogue(self) -> Catalogue:

@@ -17,21 +17,29 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from multiprocessing.process import BaseProcess
+from pathlib import Path
 from typing import Any
 
 from app.errors import ReportedElsewhere
 from app.jobs.shared_volume import SharedVolume
 from engine.analysis import Analysis
 from engine.errors import HeadCTError, InferenceError
+from engine.explain.maps import SliceMap, SliceMapRequest
 from engine.geometry import Volume
 from engine.inference.messages import (
     Analyse,
+    BackboneStored,
     Cancel,
+    ConvertBackbone,
+    Explain,
+    Explained,
     Failed,
     LoadModel,
     ModelLoaded,
     Progressed,
+    Question,
     Reply,
+    SharedSeries,
     Shutdown,
     Started,
     Succeeded,
@@ -57,6 +65,17 @@ class AnalysisInput:
     series_instance_uid: str
     read_s: float
     warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class BackboneFile:
+    """A published checkpoint, the backbone that it is for, and the terms that the user confirmed."""
+
+    file: Path
+    name: str
+    config_file: Path | None
+    licence: str
+    origin: str
 
 
 class ComputeProcess:
@@ -157,7 +176,54 @@ class ComputeProcess:
         self.load_model(package_path, context)
         context.raise_if_cancelled()
         with SharedVolume(item.volume) as shared:
-            answer: Analysis = self._ask(_analyse_message(next(self._requests), item, shared.name), context)
+            request = Analyse(next(self._requests), _shared_series(item, shared.name))
+            answer: Analysis = self._ask(request, context)
+        return answer
+
+    def explain(
+        self,
+        item: AnalysisInput,
+        package_path: str,
+        finding_key: str,
+        slice_index: int,
+        wanted: SliceMapRequest | None,
+        context: Context = NULL_CONTEXT,
+    ) -> tuple[SliceMap, ...]:
+        """Compute one map of a finding on a prepared slice, or (`wanted` None) those of the frozen path and experts.
+
+        Raises as `analyse` does.
+        """
+        self.load_model(package_path, context)
+        context.raise_if_cancelled()
+        with SharedVolume(item.volume) as shared:
+            series = _shared_series(item, shared.name)
+            answer: Explained = self._ask(
+                Explain(next(self._requests), series, finding_key, slice_index, wanted), context
+            )
+        return answer.maps
+
+    def convert_backbone(self, conversion: BackboneFile, context: Context = NULL_CONTEXT) -> BackboneStored:
+        """Convert a published checkpoint into the user's folder of backbones.
+
+        Raises
+        ------
+        PackageError
+            If the file is refused, or the folder cannot be written.
+        InferenceError
+            If the worker crashed.
+        Cancelled
+            If the context was cancelled; nothing is left behind.
+        """
+        self.start(context)
+        request = ConvertBackbone(
+            next(self._requests),
+            str(conversion.file),
+            conversion.name,
+            None if conversion.config_file is None else str(conversion.config_file),
+            conversion.licence,
+            conversion.origin,
+        )
+        answer: BackboneStored = self._ask(request, context)
         return answer
 
     def abort(self) -> None:
@@ -206,7 +272,7 @@ class ComputeProcess:
         if process is not None:
             _end(process)
 
-    def _ask(self, request: LoadModel | Analyse, context: Context) -> Any:
+    def _ask(self, request: Question, context: Context) -> Any:
         """Send a request and wait for its answer; the model's or the analysis' own error is raised."""
         try:
             self._send(request)
@@ -214,7 +280,7 @@ class ComputeProcess:
         except _Gone as error:
             raise self._crashed() from error
 
-    def _send(self, message: LoadModel | Analyse | Cancel) -> None:
+    def _send(self, message: Question | Cancel) -> None:
         if self._connection is None:
             raise _Gone
         try:
@@ -331,10 +397,9 @@ def _end(process: BaseProcess) -> None:
     process.join()
 
 
-def _analyse_message(request_id: int, item: AnalysisInput, shared_memory_name: str) -> Analyse:
+def _shared_series(item: AnalysisInput, shared_memory_name: str) -> SharedSeries:
     volume = item.volume
-    return Analyse(
-        request_id=request_id,
+    return SharedSeries(
         shared_memory_name=shared_memory_name,
         shape=volume.voxels.shape,
         dtype=volume.voxels.dtype.name,

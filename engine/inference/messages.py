@@ -1,8 +1,9 @@
 """What the window and the compute worker say to each other. No torch here: both sides import it.
 
-The window sends `LoadModel`, `Analyse`, `Cancel` and `Shutdown`. The worker says `Started` once, answers every
-`LoadModel` with `ModelLoaded` or `Failed`, and every `Analyse` with any number of `Progressed` and then exactly one of
-`Succeeded`, `Failed`, `WasCancelled`. Voxels travel in a shared memory block that the window creates and unlinks.
+The window sends `LoadModel`, `Analyse`, `Explain`, `ConvertBackbone`, `Cancel` and `Shutdown`. The worker says
+`Started` once, answers every `LoadModel` with `ModelLoaded` or `Failed`, and every other request with any number of
+`Progressed` and then exactly one of its own answer (`Succeeded`, `Explained`, `BackboneStored`), `Failed` and
+`WasCancelled`. Voxels travel in a shared memory block that the window creates and unlinks.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from dataclasses import dataclass
 
 from engine.analysis import Analysis, ModelIdentity
 from engine.errors import HeadCTError
+from engine.explain.maps import SliceMap, SliceMapRequest
 from engine.geometry import VolumeGeometry
 
 UNKNOWN_REQUEST = -1
@@ -19,11 +21,12 @@ UNKNOWN_REQUEST = -1
 
 @dataclass(frozen=True)
 class WorkerSettings:
-    """Handed to the worker when it starts."""
+    """Handed to the worker when it starts; `backbones_folder` holds the weights that the user brought."""
 
     catalogue_file: str
     device: str
     threads: int | None
+    backbones_folder: str | None = None
 
 
 @dataclass(frozen=True)
@@ -35,13 +38,12 @@ class LoadModel:
 
 
 @dataclass(frozen=True, eq=False)
-class Analyse:
-    """Prepare and classify the volume in the shared block.
+class SharedSeries:
+    """A series whose voxels lie in the shared block.
 
-    `shape` and `dtype` describe the block; the other fields are those of `engine.geometry.Volume`.
+    `shape` and `dtype` describe the block; the other fields are those of `engine.geometry.Volume` and of the series.
     """
 
-    request_id: int
     shared_memory_name: str
     shape: tuple[int, int, int]
     dtype: str
@@ -52,6 +54,40 @@ class Analyse:
     series_instance_uid: str
     read_s: float
     warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Analyse:
+    """Prepare and classify the series with the model that is loaded."""
+
+    request_id: int
+    series: SharedSeries
+
+
+@dataclass(frozen=True, eq=False)
+class Explain:
+    """Compute maps of one finding on one prepared slice of the series, with the model that is loaded.
+
+    `wanted` says which map; None asks for the maps of the frozen path and of every expert.
+    """
+
+    request_id: int
+    series: SharedSeries
+    finding_key: str
+    slice_index: int
+    wanted: SliceMapRequest | None
+
+
+@dataclass(frozen=True)
+class ConvertBackbone:
+    """Convert a published checkpoint into the folder of the user's backbones; see `engine.models.backbones.convert`."""
+
+    request_id: int
+    file: str
+    name: str
+    config_file: str | None
+    licence: str
+    origin: str
 
 
 @dataclass(frozen=True)
@@ -101,6 +137,24 @@ class Succeeded:
 
 
 @dataclass(frozen=True, eq=False)
+class Explained:
+    """The result of `Explain`: one map, or those of the frozen path and the experts, in this order."""
+
+    request_id: int
+    maps: tuple[SliceMap, ...]
+
+
+@dataclass(frozen=True)
+class BackboneStored:
+    """The result of `ConvertBackbone`: which weights are stored now, and how many values they hold."""
+
+    request_id: int
+    name: str
+    weights_digest: str
+    n_parameters: int
+
+
+@dataclass(frozen=True, eq=False)
 class Failed:
     """A request failed. `report` is a traceback without values when the cause is a bug, else empty."""
 
@@ -116,5 +170,6 @@ class WasCancelled:
     request_id: int
 
 
-Request = LoadModel | Analyse | Cancel | Shutdown
-Reply = Started | ModelLoaded | Progressed | Succeeded | Failed | WasCancelled
+Question = LoadModel | Analyse | Explain | ConvertBackbone
+Request = Question | Cancel | Shutdown
+Reply = Started | ModelLoaded | Progressed | Succeeded | Explained | BackboneStored | Failed | WasCancelled

@@ -15,9 +15,20 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from engine.analysis import Analysis, FindingResult, GeometrySummary, Ledger, ModelIdentity, SliceResult, Timings
+from engine.analysis import (
+    Analysis,
+    Counterfactual,
+    FindingResult,
+    GeometrySummary,
+    Ledger,
+    ModelIdentity,
+    SliceResult,
+    Timings,
+)
 from engine.errors import InferenceError, PackageError
+from engine.explain.counterfactual import compute_counterfactual
 from engine.explain.ledger import check_ledger, compute_ledger
+from engine.explain.subject import Subject
 from engine.findings.catalogue import Catalogue, Finding
 from engine.geometry import Volume, VolumeGeometry
 from engine.inference.array_cache import ArrayCache, CacheError, array_digest
@@ -69,6 +80,17 @@ class HeadResult:
     gates_SK: NDArray[np.float32]
     ledger_CSK: NDArray[np.float32]
     bias_C: NDArray[np.float32]
+    counterfactual: Counterfactual
+    pooled_D: NDArray[np.float32]
+
+
+@dataclass(frozen=True, eq=False)
+class _Latest:
+    """What the latest analysis computed, so that explaining it need not compute it again."""
+
+    source: tuple[str, tuple[str, ...]]
+    prepared: PreparedVolume
+    features_SD: NDArray[np.float32]
 
 
 class Predictor:
@@ -109,6 +131,7 @@ class Predictor:
         self._cache = cache
         self._warnings: tuple[str, ...] = ()
         self._weights = _weights_identity(package)
+        self._latest: _Latest | None = None
 
     @classmethod
     def open(
@@ -164,6 +187,22 @@ class Predictor:
             self._warnings = (error.message,)
         return features_SD
 
+    def subject(self, volume: Volume, series_instance_uid: str, context: Context = NULL_CONTEXT) -> Subject:
+        """Return a study as explanations want it; the latest one is remembered, any other is computed again.
+
+        Raises
+        ------
+        GeometryError, InferenceError, Cancelled
+            As `analyse` does.
+        """
+        latest = self._latest
+        if latest is None or latest.source != (series_instance_uid, volume.sop_instance_uids):
+            prepared = prepare(volume, self.package.manifest.preprocessing, context)
+            features_SD = self.features(prepared, context)
+            latest = self._latest = _Latest((series_instance_uid, volume.sop_instance_uids), prepared, features_SD)
+        keys = self.package.manifest.finding_keys
+        return Subject(self.package.classifier, self._extractor.backbone, keys, latest.features_SD, latest.prepared)
+
     def _network(self) -> dict[str, Any]:
         """Name everything but the voxels that the bytes of the features depend on."""
         return {**self._weights, **self._extractor.numerics}
@@ -216,6 +255,8 @@ class Predictor:
         started = time.perf_counter()
         features_SD = self.features(prepared, context)
         backbone_done = time.perf_counter()
+        source = (acquisition.series_instance_uid, acquisition.sop_instance_uids)
+        self._latest = _Latest(source, prepared, features_SD)
         head = self._classify(features_SD)
         head_s = time.perf_counter() - backbone_done
         backbone_s = backbone_done - started
@@ -227,11 +268,35 @@ class Predictor:
             model=self.identity,
             device=str(self.device),
             findings=self._findings(head),
-            slices=_slices(prepared, acquisition.sop_instance_uids, head),
+            slices=self._slices(prepared, acquisition.sop_instance_uids, head),
             ledger=Ledger(self.package.manifest.finding_keys, head.ledger_CSK, head.bias_C, head.logits_C),
-            acquired_weights=prepared.acquired_weights,
+            acquired_weights=self._acquired_weights(prepared),
             warnings=(*acquisition.warnings, *self._extractor.warnings, *self._warnings),
             timings_s=Timings(*measured, total=sum(measured)),
+            unit="volume" if self._is_volume else "slice",
+            counterfactual=head.counterfactual,
+            pooled_feature=head.pooled_D,
+        )
+
+    @property
+    def _is_volume(self) -> bool:
+        return self._extractor.backbone.spec.dimensions == 3
+
+    def _acquired_weights(self, prepared: PreparedVolume) -> NDArray[np.float32]:
+        """Return the share of each acquired slice in each slice of the result; a volume counts as one of them."""
+        if not self._is_volume:
+            return prepared.acquired_weights
+        shares_1A = prepared.acquired_weights.sum(axis=0, keepdims=True)
+        return np.asarray(shares_1A / max(float(shares_1A.sum()), np.finfo(np.float32).tiny), dtype=np.float32)
+
+    def _slices(self, prepared: PreparedVolume, acquired: tuple[str, ...], head: HeadResult) -> tuple[SliceResult, ...]:
+        if self._is_volume:
+            seen = np.flatnonzero(prepared.acquired_weights.sum(axis=0))
+            middle_mm = float(np.mean(prepared.position_mm))
+            return (_slice_result(0, middle_mm, tuple(acquired[index] for index in seen), head),)
+        return tuple(
+            _slice_result(index, float(position_mm), tuple(acquired[n] for n in prepared.acquired_under(index)), head)
+            for index, position_mm in enumerate(prepared.position_mm)
         )
 
     def _classify(self, features_SD: NDArray[np.float32]) -> HeadResult:
@@ -244,12 +309,15 @@ class Predictor:
                 raise _not_finite()
             ledger_BCSK, bias_C = compute_ledger(classifier, features_BSD, output)
             check_ledger(ledger_BCSK, bias_C, output.logits_BC)
+            without = compute_counterfactual(classifier, features_BSD, output)
         return HeadResult(
             logits_C=output.logits_BC[0].numpy(),
             attention_S=output.attention_BS[0].numpy(),
             gates_SK=output.gates_BSK[0].numpy(),
             ledger_CSK=ledger_BCSK[0].numpy(),
             bias_C=bias_C.numpy().copy(),
+            counterfactual=Counterfactual(without.without_slice_BCS[0].numpy(), without.without_expert_BCK[0].numpy()),
+            pooled_D=output.pooled_BD[0].numpy(),
         )
 
     def _findings(self, head: HeadResult) -> tuple[FindingResult, ...]:
@@ -267,16 +335,13 @@ class Predictor:
         return FindingResult(*words, True, logit, probability, calibrated, operating_point, positive)
 
 
-def _slices(prepared: PreparedVolume, acquired: tuple[str, ...], head: HeadResult) -> tuple[SliceResult, ...]:
-    return tuple(
-        SliceResult(
-            index=index,
-            position_mm=float(prepared.position_mm[index]),
-            sop_instance_uids=tuple(acquired[under] for under in prepared.acquired_under(index)),
-            attention=float(attention),
-            gate_weights=tuple(float(gate) for gate in head.gates_SK[index]),
-        )
-        for index, attention in enumerate(head.attention_S)
+def _slice_result(index: int, position_mm: float, sop_instance_uids: tuple[str, ...], head: HeadResult) -> SliceResult:
+    return SliceResult(
+        index=index,
+        position_mm=position_mm,
+        sop_instance_uids=sop_instance_uids,
+        attention=float(head.attention_S[index]),
+        gate_weights=tuple(float(gate) for gate in head.gates_SK[index]),
     )
 
 

@@ -29,12 +29,18 @@ from engine.geometry import Volume
 from engine.inference.messages import (
     UNKNOWN_REQUEST,
     Analyse,
+    BackboneStored,
     Cancel,
+    ConvertBackbone,
+    Explain,
+    Explained,
     Failed,
     LoadModel,
     ModelLoaded,
     Progressed,
+    Question,
     Reply,
+    SharedSeries,
     Shutdown,
     Started,
     Succeeded,
@@ -42,6 +48,7 @@ from engine.inference.messages import (
     WorkerSettings,
 )
 from engine.inference.threads import wait_passively
+from engine.models.backbones.registry import BackboneRegistry, open_registry
 from engine.progress import Cancelled, CancelToken
 
 if TYPE_CHECKING:
@@ -85,12 +92,12 @@ class _Inbox:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
-        self._requests: queue.SimpleQueue[LoadModel | Analyse | Shutdown | _Unreadable] = queue.SimpleQueue()
+        self._requests: queue.SimpleQueue[Question | Shutdown | _Unreadable] = queue.SimpleQueue()
         self._tokens: dict[int, CancelToken] = {}
         self.done = threading.Event()
         threading.Thread(target=self._read, name="requests", daemon=True).start()
 
-    def next(self) -> LoadModel | Analyse | Shutdown | _Unreadable:
+    def next(self) -> Question | Shutdown | _Unreadable:
         """Wait for the next request."""
         return self._requests.get()
 
@@ -128,8 +135,8 @@ class _Inbox:
                 # One that has not come, or is answered already, has no token and is nothing to cancel.
                 if token := self._tokens.get(request_id):
                     token.cancel()
-            case Analyse(request_id=request_id):
-                self.token(request_id)
+            case Analyse() | Explain() | ConvertBackbone():
+                self.token(message.request_id)
                 self._requests.put(message)
             case Shutdown():
                 self._cancel_all()
@@ -189,13 +196,11 @@ class _Worker:
         while not isinstance(request := self._inbox.next(), Shutdown):
             self._send(self._answer(request, catalogue))
 
-    def _answer(self, request: LoadModel | Analyse | _Unreadable, catalogue: Catalogue) -> Reply:
+    def _answer(self, request: Question | _Unreadable, catalogue: Catalogue) -> Reply:
         """Return the one final answer to a request, whatever happens in it."""
         request_id = getattr(request, "request_id", UNKNOWN_REQUEST)
         try:
-            if isinstance(request, _Unreadable):
-                raise _bad_request(f"a message of type {request.kind} is no request")
-            return self._load(request, catalogue) if isinstance(request, LoadModel) else self._analyse(request)
+            return self._result(request, catalogue)
         except Cancelled:
             return WasCancelled(request_id)
         except HeadCTError as error:
@@ -209,28 +214,83 @@ class _Worker:
         finally:
             self._inbox.finish(request_id)
 
+    def _result(self, request: Question | _Unreadable, catalogue: Catalogue) -> Reply:
+        match request:
+            case LoadModel():
+                return self._load(request, catalogue)
+            case Analyse():
+                return self._analyse(request)
+            case Explain():
+                return self._explain(request)
+            case ConvertBackbone():
+                return self._convert(request)
+            case _Unreadable(kind):
+                raise _bad_request(f"a message of type {kind} is no request")
+
     def _load(self, request: LoadModel, catalogue: Catalogue) -> ModelLoaded:
         from engine.inference.predictor import Predictor
 
         self._predictor = None
-        predictor = Predictor.open(Path(request.package_path), catalogue, self._settings.device)
+        predictor = Predictor.open(Path(request.package_path), catalogue, self._settings.device, self._registry())
         self._predictor = predictor
         return ModelLoaded(request.request_id, predictor.identity, predictor.package.manifest.finding_keys)
 
     def _analyse(self, request: Analyse) -> Succeeded:
-        if self._predictor is None:
-            raise _bad_request("no model has been loaded")
-        token = self._inbox.token(request.request_id)
-        token.raise_if_cancelled()
-        analysis = self._predictor.analyse(
-            _read_volume(request),
-            study_instance_uid=request.study_instance_uid,
-            series_instance_uid=request.series_instance_uid,
-            read_s=request.read_s,
-            warnings=request.warnings,
-            context=_RequestContext(self._connection, request.request_id, token),
+        predictor, context = self._loaded(), self._context(request.request_id)
+        series = request.series
+        analysis = predictor.analyse(
+            _read_volume(series),
+            study_instance_uid=series.study_instance_uid,
+            series_instance_uid=series.series_instance_uid,
+            read_s=series.read_s,
+            warnings=series.warnings,
+            context=context,
         )
         return Succeeded(request.request_id, analysis)
+
+    def _explain(self, request: Explain) -> Explained:
+        from engine.explain.slice_maps import expert_maps, explain_slice
+
+        predictor, context = self._loaded(), self._context(request.request_id)
+        series = request.series
+        subject = predictor.subject(_read_volume(series), series.series_instance_uid, context)
+        if request.wanted is None:
+            return Explained(
+                request.request_id, expert_maps(subject, request.finding_key, request.slice_index, context)
+            )
+        return Explained(request.request_id, (explain_slice(subject, request.wanted, context),))
+
+    def _convert(self, request: ConvertBackbone) -> BackboneStored:
+        from engine.models.backbones.convert import Terms, convert_checkpoint, read_config
+
+        registry = self._registry()
+        if registry.store is None:
+            raise _bad_request("no folder for backbones was given")
+        stored = convert_checkpoint(
+            Path(request.file),
+            request.name,
+            registry,
+            registry.store,
+            Terms(request.licence, request.origin),
+            None if request.config_file is None else read_config(Path(request.config_file)),
+            self._context(request.request_id),
+        )
+        record = stored.record
+        return BackboneStored(request.request_id, record.name, record.weights_digest, record.n_parameters)
+
+    def _loaded(self) -> Predictor:
+        if self._predictor is None:
+            raise _bad_request("no model has been loaded")
+        return self._predictor
+
+    def _context(self, request_id: int) -> _RequestContext:
+        token = self._inbox.token(request_id)
+        token.raise_if_cancelled()
+        return _RequestContext(self._connection, request_id, token)
+
+    def _registry(self) -> BackboneRegistry:
+        folder = self._settings.backbones_folder
+        return open_registry(None if folder is None else Path(folder))
 
     def _send(self, reply: Reply) -> None:
         self._connection.send(reply)
@@ -250,27 +310,27 @@ def _start_torch(settings: WorkerSettings) -> str:
     return str(device)
 
 
-def _read_volume(request: Analyse) -> Volume:
+def _read_volume(series: SharedSeries) -> Volume:
     """Copy the voxels out of the shared block; the window keeps the block and unlinks it."""
-    if request.dtype not in _VOXEL_TYPES:
-        raise _bad_request(f"voxels of type {request.dtype}")
+    if series.dtype not in _VOXEL_TYPES:
+        raise _bad_request(f"voxels of type {series.dtype}")
     try:
-        block = _attach(request.shared_memory_name)
+        block = _attach(series.shared_memory_name)
     except (OSError, ValueError) as error:
         raise _bad_request("the shared memory of the volume is gone") from error
     try:
-        dtype = np.dtype(request.dtype)
-        if min(request.shape) < 1 or int(np.prod(request.shape)) * dtype.itemsize > block.size:
-            raise _bad_request(f"a volume of {request.shape} does not fit its shared memory")
-        voxels = np.ndarray(request.shape, dtype=dtype, buffer=block.buf).copy()
+        dtype = np.dtype(series.dtype)
+        if min(series.shape) < 1 or int(np.prod(series.shape)) * dtype.itemsize > block.size:
+            raise _bad_request(f"a volume of {series.shape} does not fit its shared memory")
+        voxels = np.ndarray(series.shape, dtype=dtype, buffer=block.buf).copy()
     finally:
         block.close()
     return Volume(
         voxels=voxels,
-        geometry=request.geometry,
+        geometry=series.geometry,
         units="HU",
-        padding_value=request.padding_value,
-        sop_instance_uids=request.sop_instance_uids,
+        padding_value=series.padding_value,
+        sop_instance_uids=series.sop_instance_uids,
     )
 
 

@@ -30,6 +30,7 @@ from engine.inference.messages import (
     ModelLoaded,
     Progressed,
     Reply,
+    SharedSeries,
     Shutdown,
     Started,
     Succeeded,
@@ -84,8 +85,7 @@ def shared(volume: Volume, request_id: int, **changes: object) -> Iterator[Analy
     memory = SharedMemory(create=True, size=volume.voxels.nbytes)
     try:
         np.ndarray(volume.voxels.shape, volume.voxels.dtype, buffer=memory.buf)[...] = volume.voxels
-        request = Analyse(
-            request_id=request_id,
+        series = SharedSeries(
             shared_memory_name=memory.name,
             shape=volume.voxels.shape,
             dtype=volume.voxels.dtype.name,
@@ -97,7 +97,7 @@ def shared(volume: Volume, request_id: int, **changes: object) -> Iterator[Analy
             read_s=0.25,
             warnings=("from reading",),
         )
-        yield replace(request, **changes)
+        yield Analyse(request_id, replace(series, **changes))
     finally:
         memory.close()
         memory.unlink()

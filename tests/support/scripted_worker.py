@@ -72,23 +72,24 @@ def _analyse(connection: Connection, message: Analyse, manner: str) -> None:
 
 def _result(message: Analyse) -> Analysis:
     """Return an analysis whose only true number is the sum of the voxels that arrived, as its first logit."""
-    memory = SharedMemory(name=message.shared_memory_name)
-    voxels = np.ndarray(message.shape, dtype=message.dtype, buffer=memory.buf)
+    series = message.series
+    memory = SharedMemory(name=series.shared_memory_name)
+    voxels = np.ndarray(series.shape, dtype=series.dtype, buffer=memory.buf)
     total = float(voxels.astype(np.float64).sum())
     del voxels
     memory.close()
     return Analysis(
-        study_instance_uid=message.study_instance_uid,
-        series_instance_uid=message.series_instance_uid,
-        geometry=GeometrySummary(message.shape[0], 0.0, (), message.shape[1], message.shape[2]),
+        study_instance_uid=series.study_instance_uid,
+        series_instance_uid=series.series_instance_uid,
+        geometry=GeometrySummary(series.shape[0], 0.0, (), series.shape[1], series.shape[2]),
         model=ModelIdentity("scripted", "0" * 64, "scripted"),
         device="cpu",
         findings=(),
-        slices=(SliceResult(0, 0.0, message.sop_instance_uids, 1.0, (1.0,)),),
+        slices=(SliceResult(0, 0.0, series.sop_instance_uids, 1.0, (1.0,)),),
         ledger=Ledger(
             ("key",), np.zeros((1, 1, 2), np.float32), np.zeros(1, np.float32), np.array([total], np.float32)
         ),
-        acquired_weights=np.ones((1, message.shape[0]), np.float32),
-        warnings=message.warnings,
-        timings_s=Timings(message.read_s, 0.0, 0.0, 0.0, 0.0),
+        acquired_weights=np.ones((1, series.shape[0]), np.float32),
+        warnings=series.warnings,
+        timings_s=Timings(series.read_s, 0.0, 0.0, 0.0, 0.0),
     )

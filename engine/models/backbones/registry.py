@@ -9,6 +9,7 @@ import pkgutil
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from engine.errors import PackageError
@@ -134,6 +135,11 @@ def default_registry() -> BackboneRegistry:
     chosen = [name for name in names if name not in _NOT_BACKBONES and not name.startswith("_")]
     modules = (importlib.import_module(f"{backbones.__name__}.{name}") for name in chosen)
     return BackboneRegistry(module.BACKBONE for module in modules)
+
+
+def open_registry(folder: Path | None) -> BackboneRegistry:
+    """Return the default registry with the weights that the user keeps in a folder; None: only bundled ones."""
+    return default_registry() if folder is None else default_registry().with_store(BackboneStore(folder))
 
 
 def build_backbone(name: str, registry: BackboneRegistry | None = None, weights_digest: str | None = None) -> Backbone:
