@@ -100,7 +100,8 @@ class Backbone(nn.Module):
             What the network saw, which gives the tokens' grid its shape.
         """
         if features.ndim == 2 + self.spec.dimensions:
-            return features.movedim(1, -1)
+            # Some of timm's networks (Swin) keep the features last themselves.
+            return features if getattr(self.network, "output_fmt", "NCHW") == "NHWC" else features.movedim(1, -1)
         n_positions = features.shape[1] - int(getattr(self.network, "num_prefix_tokens", 0))
         positions_NPD = features[:, -n_positions:]
         scale = (n_positions / math.prod(input_size)) ** (1.0 / len(input_size))
