@@ -44,7 +44,7 @@ def apply_lora(backbone: Backbone, settings: LoraSettings) -> None:
 
 def inject_lora(network: nn.Module, spec: BackboneSpec, settings: LoraSettings) -> None:
     """Do what `apply_lora` does to a bare network, which may lie on the meta device. Raises PackageError as that."""
-    if _adapters(network):
+    if network_adapters(network):
         raise _lora_error(spec, "it has adapters already", "twice")
     modules = _adapted_modules(network, spec, settings)
     _require_in_path(network, spec, modules)
@@ -71,7 +71,12 @@ def targets_of(spec: BackboneSpec, settings: LoraSettings) -> tuple[str, ...]:
 
 def matched_modules(backbone: Backbone, target: str) -> tuple[str, ...]:
     """Return the names of the network's modules, or parts of fused ones, that one LoRA target means."""
-    return tuple(name for name in _nameable(backbone.network) if ends_in(name, target))
+    return tuple(name for name in module_names(backbone.network) if ends_in(name, target))
+
+
+def module_names(network: nn.Module) -> list[str]:
+    """Return what a target can mean: the names of all modules, and of the parts of fused ones."""
+    return [*dict(network.named_modules()), *part_names(network)]
 
 
 def ends_in(name: str, target: str) -> bool:
@@ -88,7 +93,16 @@ def lora_reference(backbone: Backbone, settings: LoraSettings) -> LoraReference:
 
 def adapter_state(backbone: Backbone) -> dict[str, Tensor]:
     """Return the adapters' tensors by name; empty where there are none."""
-    return _adapters(backbone.network)
+    return network_adapters(backbone.network)
+
+
+def network_adapters(network: nn.Module) -> dict[str, Tensor]:
+    """Do what `adapter_state` does, for a bare network."""
+    return {
+        name: tensor.detach()
+        for name, tensor in network.state_dict().items()
+        if any(marker in name for marker in _MARKERS)
+    }
 
 
 def load_adapter_state(backbone: Backbone, state: Mapping[str, Tensor]) -> None:
@@ -111,22 +125,10 @@ def load_adapter_state(backbone: Backbone, state: Mapping[str, Tensor]) -> None:
     backbone.network.load_state_dict(dict(state), strict=False)
 
 
-def _adapters(network: nn.Module) -> dict[str, Tensor]:
-    return {
-        name: tensor.detach()
-        for name, tensor in network.state_dict().items()
-        if any(marker in name for marker in _MARKERS)
-    }
-
-
-def _nameable(network: nn.Module) -> list[str]:
-    return [*dict(network.named_modules()), *part_names(network)]
-
-
 def _adapted_modules(network: nn.Module, spec: BackboneSpec, settings: LoraSettings) -> tuple[str, ...]:
     """Return the modules that the targets mean, each once; every target and every pattern must mean some."""
     targets = targets_of(spec, settings)
-    names = _nameable(network)
+    names = module_names(network)
     matches = {target: [name for name in names if ends_in(name, target)] for target in targets}
     unmatched = [target for target, names in matches.items() if not names]
     if unmatched or not targets:
@@ -172,6 +174,8 @@ def _called_modules(network: nn.Module, spec: BackboneSpec, names: Iterable[str]
         return _calls(_on_meta(network), torch.zeros(shape, device="meta"), names)
     except RuntimeError:
         parameter = next(network.parameters())
+        if parameter.device.type == "meta":
+            return set(names)  # It has no values to run on; a network that computes is looked at when it gets adapters.
         return _calls(network, torch.zeros(shape, device=parameter.device, dtype=parameter.dtype), names)
 
 

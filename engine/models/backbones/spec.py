@@ -38,7 +38,8 @@ class BackboneSpec:
     mean, std
         Per channel; subtracted and divided after the windows are scaled to 0..1.
     lora_targets
-        Names of the modules that LoRA adapts; a module matches by its last name components.
+        Names of the modules that LoRA adapts; a module matches by its last name components. ``qkv.q``, ``qkv.k`` and
+        ``qkv.v`` mean the thirds of a fused layer, each with an adapter of its own.
     licence, origin
         Of the weights, and where a user gets them.
     pooled
@@ -146,6 +147,8 @@ class BackboneEntry:
         The facts for one configuration, where it decides some; None where it never does.
     needs_config
         Whether the network cannot be built without the user's ``config.json``.
+    reference_config
+        One of the published size, for tables and tests only; None where the network needs none.
     """
 
     spec: BackboneSpec
@@ -154,6 +157,7 @@ class BackboneEntry:
     bundled: BundledWeights | None = None
     resolve: Callable[[Config | None], BackboneSpec] | None = None
     needs_config: bool = False
+    reference_config: Config | None = None
 
     def resolved(self, config: Config | None) -> BackboneSpec:
         """Return the facts of the network that `config` describes."""
