@@ -206,22 +206,53 @@ def write_package(
     """
     if classifier.molre is not None and classifier.molre.frozen_weight_DD is not None:
         raise refused(str(folder), "a package cannot hold a W0 other than the identity", "frozen_weight")
+    tensors = _tensor_bytes(classifier, adapter or {})
+    return _write_new(folder, draft, (tensors, calibration, metrics, card), registry)
+
+
+def derive_package(
+    folder: Path,
+    parent: VerifiedPackage,
+    draft: ManifestDraft,
+    *,
+    calibration: Calibration,
+    metrics: Mapping[str, Any],
+    card: str,
+    registry: BackboneRegistry | None = None,
+) -> Manifest:
+    """Write a package with the very tensor bytes of another one; no torch. As `write_package` otherwise.
+
+    Raises
+    ------
+    PackageError
+        If the folder exists, cannot be written (kind ``environment``), or the parts do not fit each other.
+    """
+    return _write_new(folder, draft, (parent.files[TENSOR_FILE], calibration, metrics, card), registry)
+
+
+def install_files(folder: Path, package: VerifiedPackage) -> None:
+    """Write the bytes of a verified package into a new folder, whole or not at all. Raises PackageError."""
+    with new_folder(folder) as temporary:
+        write_files(temporary, package.files)
+
+
+def _write_new(
+    folder: Path,
+    draft: ManifestDraft,
+    parts: tuple[bytes, Calibration, Mapping[str, Any], str],
+    registry: BackboneRegistry | None,
+) -> Manifest:
+    tensors, calibration, metrics, card = parts
     contents = {
-        TENSOR_FILE: _tensor_bytes(classifier, adapter or {}),
+        TENSOR_FILE: tensors,
         CALIBRATION_FILE: _json_bytes(calibration.model_dump(mode="json")),
         METRICS_FILE: _json_bytes(metrics),
         CARD_FILE: card.encode(),
     }
     digests = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
-    with _new_folder(folder) as temporary:
+    with new_folder(folder) as temporary:
         write_files(temporary, {**contents, MANIFEST_FILE: seal_manifest(draft, digests)})
         return verify_package(temporary, registry)
-
-
-def install_files(folder: Path, package: VerifiedPackage) -> None:
-    """Write the bytes of a verified package into a new folder, whole or not at all. Raises PackageError."""
-    with _new_folder(folder) as temporary:
-        write_files(temporary, package.files)
 
 
 def write_files(folder: Path, contents: Mapping[str, bytes]) -> None:
@@ -234,7 +265,7 @@ def write_files(folder: Path, contents: Mapping[str, bytes]) -> None:
 
 
 @contextmanager
-def _new_folder(folder: Path) -> Iterator[Path]:
+def new_folder(folder: Path) -> Iterator[Path]:
     """Give a temporary folder that becomes `folder` if the block succeeds, and vanishes if not."""
     if folder.exists():
         raise _not_written(folder, "it exists already")
@@ -328,7 +359,7 @@ def _json_bytes(document: Mapping[str, Any]) -> bytes:
 
 def _not_written(folder: Path, reason: str) -> PackageError:
     return PackageError(
-        f"The model package {folder} was not written: {reason}.",
+        f"The folder {folder} was not written: {reason}.",
         hint="Choose another folder, or make room and check its permissions.",
         code="package.not_written",
         kind="environment",
