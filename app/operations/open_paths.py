@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from engine.dicom.series import Series
+from engine.dicom.series import NO_IMAGE_CODES, Series, preference
 from engine.errors import DicomError
 from engine.progress import NULL_CONTEXT, Context
 
@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from engine.dicom.scan import ScanReport
     from engine.store.records import SeriesRecord, StudyRecord
     from engine.store.repository import Store
-
-NO_IMAGE = frozenset({"dicom.not_dicom", "dicom.empty", "dicom.not_a_file"})
 
 
 def open_paths(paths: Sequence[Path], context: Context = NULL_CONTEXT) -> ScanReport:
@@ -37,7 +35,7 @@ def open_paths(paths: Sequence[Path], context: Context = NULL_CONTEXT) -> ScanRe
 def input_files(report: ScanReport) -> set[Path]:
     """Return the files that a scan found to belong to a study: of its series, and images that were set aside."""
     used = {instance.source.path for series in report.series for instance in series.instances}
-    return used | {Path(item.path) for item in report.skipped if item.code not in NO_IMAGE}
+    return used | {Path(item.path) for item in report.skipped if item.code not in NO_IMAGE_CODES}
 
 
 def register_series(store: Store, series: Sequence[Series]) -> None:
@@ -107,11 +105,7 @@ def choose_series(report: ScanReport, source: Path, series_uid: str | None = Non
             hint="Give a folder, file or ZIP of DICOM CT images, or a NIfTI file.",
             code="dicom.no_series",
         )
-    return max(report.series, key=_rank)
-
-
-def _rank(series: Series) -> tuple[bool, bool, bool, int]:
-    return series.analysable, series.kind == "volume", series.kind == "stack", series.n_slices
+    return max(report.series, key=preference)
 
 
 def _named(report: ScanReport, source: Path, series_uid: str) -> Series:

@@ -11,6 +11,8 @@ from engine.geometry import VolumeGeometry
 
 SeriesKind = Literal["volume", "stack", "refused"]
 PART_SEPARATOR = "#"
+NO_IMAGE_CODES = frozenset({"dicom.not_dicom", "dicom.empty", "dicom.not_a_file"})
+"""Codes of skipped files that never were pictures: a folder may hold any number of them without being damaged."""
 
 
 @dataclass(frozen=True)
@@ -224,6 +226,11 @@ class Series:
             "warnings": [reason_json(reason) for reason in self.warnings],
             "geometry": None if self.geometry is None else geometry_json(self.geometry),
         }
+
+
+def preference(series: Series) -> tuple[bool, bool, bool, int]:
+    """Order series by which one to work on: the analysable one with most slices is largest, else what comes closest."""
+    return series.analysable, series.kind == "volume", series.kind == "stack", series.n_slices
 
 
 def reason_json(reason: Reason) -> dict[str, str]:
