@@ -7,6 +7,8 @@ from engine.errors import InferenceError
 from engine.explain.ledger import check_ledger, compute_ledger
 from engine.models.classifier import ClassifierOutput, MoLREClassifier
 from engine.models.settings import MoLRESettings
+from tests.support.explain import WIDTH
+from tests.support.explain import classifier as small_classifier
 
 
 @pytest.fixture
@@ -64,3 +66,31 @@ def test_a_ledger_that_does_not_add_up_is_refused(
         with pytest.raises(InferenceError) as caught:
             check_ledger(ledger_BCSK, bias_C, output.logits_BC)
     assert caught.value.code == "inference.ledger"
+
+
+SMALL = {
+    "head only": (small_classifier(None), 1),
+    "fusion": (small_classifier(None, 7), 1),
+    "molre and fusion": (small_classifier(fusion_hidden=7), 4),
+}
+
+
+@pytest.mark.parametrize("n_slices", [1, 5])
+@pytest.mark.parametrize(("classifier", "columns"), SMALL.values(), ids=SMALL)
+def test_the_ledger_adds_up_without_a_mixture_and_through_a_fusion_layer(
+    classifier: MoLREClassifier, columns: int, n_slices: int
+) -> None:
+    features_BSD = torch.randn(2, n_slices, WIDTH, generator=torch.Generator().manual_seed(4))
+    output = classifier(features_BSD)
+    ledger_BCSK, bias_C = compute_ledger(classifier, features_BSD, output)
+    assert ledger_BCSK.shape == (2, 3, n_slices, columns)
+    assert check_ledger(ledger_BCSK, bias_C, output.logits_BC) < 1e-5
+
+
+def test_one_volume_through_a_fusion_layer_speaks_of_the_fused_feature() -> None:
+    classifier = SMALL["fusion"][0]
+    features_BSD = torch.randn(1, 1, WIDTH, generator=torch.Generator().manual_seed(4))
+    ledger_BCSK, _ = compute_ledger(classifier, features_BSD, classifier(features_BSD))
+    fused_H = torch.relu(classifier.fusion(features_BSD[0, 0]))
+    assert 0 < (fused_H > 0).sum() < len(fused_H)
+    assert torch.allclose(ledger_BCSK[0, :, 0, 0], classifier.head.weight @ fused_H, atol=1e-5)
