@@ -1,0 +1,1 @@
+"""Each backbone against the names, shapes and numbers of its published network."""
