@@ -258,8 +258,8 @@ class CrossAttention(nn.Module):
 
     def forward(self, queries_GLC: Tensor, keys_GLC: Tensor, values_GLC: Tensor) -> Tensor:
         """Attend within each window and project; all three are projected already."""
-        split = (x.reshape(*x.shape[:2], self.heads, -1).transpose(1, 2) for x in (queries_GLC, keys_GLC, values_GLC))
-        attended = functional.scaled_dot_product_attention(*split)
+        q, k, v = (x.reshape(*x.shape[:2], self.heads, -1).transpose(1, 2) for x in (queries_GLC, keys_GLC, values_GLC))
+        attended = functional.scaled_dot_product_attention(q, k, v)
         projected_GLC: Tensor = self.proj(attended.transpose(1, 2).flatten(2))
         return projected_GLC
 
