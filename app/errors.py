@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 EXIT_DONE = 0
 EXIT_USAGE = 2
+EXIT_PARTIAL = 6
 EXIT_BUG = 70
 EXIT_INTERRUPTED = 130
 EXIT_BY_KIND: dict[ErrorKind, int] = {"input": 3, "scope": 4, "environment": 5}

@@ -65,6 +65,11 @@ class AppPaths:
         return self.data / "runs"
 
     @property
+    def arrays(self) -> Path:
+        """The cache of prepared volumes and slice features."""
+        return self.cache / "arrays"
+
+    @property
     def settings_file(self) -> Path:
         """The user's settings."""
         return self.config / "settings.json"
@@ -122,6 +127,8 @@ class Settings(FrozenConfig):
         Where the classifier computes.
     threads
         CPU threads of the compute worker; None leaves it to torch.
+    cache_limit_mb
+        How much prepared volumes and slice features may fill on disk, in MiB; 0 keeps none.
     store_url
         None is the SQLite file in the program's folder; else an SQLAlchemy URL.
     window_geometry
@@ -131,6 +138,7 @@ class Settings(FrozenConfig):
     reader: str = Field(default="", max_length=200)
     device: Literal["auto", "cpu", "cuda"] = "auto"
     threads: int | None = Field(default=None, ge=1, le=1024)
+    cache_limit_mb: int = Field(default=4096, ge=0, le=1 << 24)
     store_url: str | None = None
     window_geometry: str = ""
 

@@ -73,8 +73,8 @@ class Failure:
 
     @property
     def passing(self) -> bool:
-        """Whether the machine was at fault rather than the study: another run tries it again."""
-        return self.kind == "environment"
+        """Whether the machine or the program was at fault rather than the study: another run tries it again."""
+        return self.kind in ("environment", "bug")
 
     @property
     def identity(self) -> tuple[str, str, str]:
