@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
+from engine.explain.usage import ExpertUsage
+from engine.inference.calibrate import FindingCalibration
+from engine.inference.calibration_report import CalibrationReport
 from trainer.config import TrainConfig
-from trainer.evaluate import Evaluation, FindingCalibration
+from trainer.evaluate import Evaluation
 from trainer.protocol import Comparison, SetComparison
 
 WORSE_BY = 0.02
@@ -15,7 +18,8 @@ WEAK_BELOW = 0.6
 def train_card(
     config: TrainConfig,
     evaluation: Evaluation,
-    calibration: Sequence[FindingCalibration],
+    report: CalibrationReport,
+    usage: ExpertUsage | None,
     cohort_digest: str,
     kept_epoch: int,
 ) -> str:
@@ -52,14 +56,12 @@ To show how the program works, from opening a study to retraining, with a model 
 {evaluation.n_studies} held-out phantoms; weights of epoch {kept_epoch}, the one with the best mean validation AUC.
 {_mean_line(evaluation)}
 
-{_table(evaluation, {item.key: item for item in calibration})}
+{_table(evaluation, {item.key: item for item in report.items})}
 
 {_weak_line(evaluation)}
 
-A calibrated probability is Platt's; the operating point is Youden's, on the probability that is shown; both from the
-calibration phantoms. There is no calibrated probability where these have too few cases (the operating point is 0.5
-then) or where a higher output did not mean a more likely finding.
-
+{report.markdown()}
+{_usage_section(usage, "phantoms of the test split")}
 ## Training
 Multi-label focal loss (γ = {config.loss.gamma:g}, prevalence weights). AdamW with learning rates of
 {config.optimiser.head_learning_rate:g} (head), {config.optimiser.pooling_learning_rate:g} (pooling query) and
@@ -68,14 +70,16 @@ Multi-label focal loss (γ = {config.loss.gamma:g}, prevalence weights). AdamW w
 """
 
 
-def retrain_card(notice: str, comparison: Comparison, description: str = "") -> str:
+def retrain_card(
+    comparison: Comparison, report: CalibrationReport, usage: ExpertUsage | None, description: str = ""
+) -> str:
     """Write the card of a candidate that was fine-tuned from feedback; `description` says why, in a person's words."""
     own = comparison.own
     words = " ".join(description.split())
     why = f"\nWhy, in the words of who asked for it:\n\n> {words}\n" if words else ""
     return f"""# {comparison.candidate_name}, retrained from feedback
 
-**{notice}.** Research use only. Not a medical device; not for diagnosis.
+**{comparison.notice}.** Research use only. Not a medical device; not for diagnosis.
 
 A child of `{comparison.parent_name}` (manifest digest `{comparison.parent_digest}`), fine-tuned on
 {own.n_train} of the reviewed studies, with replay of the parent's reference cohort. Findings that nobody reviewed were
@@ -95,6 +99,9 @@ masked, and so were unsure answers and contradictions.
 
 {_comparison_table(comparison.heldout)}
 
+{report.markdown()}
+{_usage_section(usage, comparison.heldout.description)}
+## Limits
 The limits on the parent's card hold for this model too.
 """
 
@@ -103,6 +110,10 @@ def verdict(heldout: SetComparison, own_heldout: SetComparison) -> str:
     """Say what was measured, and no more: whether the candidate is good enough is for a person to decide."""
     sentences = (_set_sentence(heldout), _worse_sentence(heldout), _set_sentence(own_heldout))
     return " ".join(sentence for sentence in sentences if sentence)
+
+
+def _usage_section(usage: ExpertUsage | None, description: str) -> str:
+    return "" if usage is None else usage.markdown(description)
 
 
 def _set_sentence(measured: SetComparison) -> str:
@@ -159,8 +170,8 @@ def _table(evaluation: Evaluation, calibration: Mapping[str, FindingCalibration]
     for score in evaluation.findings:
         item = calibration[score.key]
         lines.append(
-            f"| {score.key} | {_auc(score.auc)} | {score.n_pos} | {score.n_neg} | {item.operating_point:.3f} | "
-            f"{'yes' if item.platt else 'no'} |"
+            f"| {score.key} | {_auc(score.auc)} | {score.n_pos} | {score.n_neg} | {item.point.threshold:.3f} | "
+            f"{'yes' if item.method else 'no'} |"
         )
     return "\n".join(lines)
 

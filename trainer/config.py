@@ -9,6 +9,7 @@ from typing import Literal, Self
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
 
 from engine.config import FrozenConfig
+from engine.inference.calibrate import CalibrationSettings
 from engine.models.settings import MoLRESettings
 from engine.phantom.spec import PhantomSpec
 from engine.preprocess.spec import PreprocessSpec
@@ -101,6 +102,7 @@ class TrainConfig(FrozenConfig):
     loss: LossConfig = LossConfig()
     optimiser: OptimiserConfig = OptimiserConfig()
     schedule: ScheduleConfig = ScheduleConfig()
+    calibration: CalibrationSettings = CalibrationSettings()
     reference: ReferenceConfig = ReferenceConfig()
 
     @model_validator(mode="after")
@@ -145,6 +147,7 @@ class RetrainConfig(FrozenConfig):
     heldout_fraction: float = Field(default=0.2, ge=0.0, lt=1.0)
     threads: PositiveInt | None = None
     loss: LossConfig = LossConfig()
+    calibration: CalibrationSettings = CalibrationSettings()
     optimiser: OptimiserConfig = OptimiserConfig(
         head_learning_rate=3e-4, pooling_learning_rate=3e-4, molre_learning_rate=1e-4
     )

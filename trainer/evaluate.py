@@ -1,4 +1,4 @@
-"""What a classifier is worth on studies it has not seen: AUC per finding, thresholds and calibration.
+"""What a classifier is worth on studies it has not seen: AUC per finding, calibration, and use of experts.
 
 Shapes: N studies, C findings.
 """
@@ -12,15 +12,15 @@ from typing import Any, cast
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.special import expit
-from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import roc_auc_score, roc_curve
+from sklearn.metrics import roc_auc_score
 
+from engine.explain.ledger import compute_ledger
+from engine.explain.usage import ExpertUsage, cohort_usage, study_usage
+from engine.inference.calibrate import CalibrationSettings, fit_calibration, measure_calibration
+from engine.inference.calibration_report import CalibrationReport, MeasuredSet, fitted_set
+from engine.inference.operating_points import MIN_CASES, TOO_FEW
 from engine.models.classifier import MoLREClassifier
 from trainer.datasets import StudyFeatures, in_order, stack_labels
-
-MIN_CASES = 10
-TOO_FEW = "too few"
 
 
 @dataclass(frozen=True)
@@ -107,9 +107,7 @@ def evaluate(
 
 def evaluate_studies(classifier: MoLREClassifier, keys: Sequence[str], studies: Sequence[StudyFeatures]) -> Evaluation:
     """Run the classifier on studies and score it."""
-    if not studies:
-        return evaluate(keys, np.zeros((0, len(keys)), np.int8), np.zeros((0, len(keys)), np.float32))
-    return evaluate(keys, stack_labels(studies), predict_logits(classifier, studies))
+    return evaluate(keys, *_known_and_logits(classifier, keys, studies))
 
 
 def _score(key: str, labels_N: NDArray[np.int8], logits_N: NDArray[np.float32], min_cases: int) -> FindingScore:
@@ -120,62 +118,55 @@ def _score(key: str, labels_N: NDArray[np.int8], logits_N: NDArray[np.float32], 
     return FindingScore(key, float(roc_auc_score(labels_N[known], logits_N[known])), n_pos, n_neg, "")
 
 
-@dataclass(frozen=True)
-class FindingCalibration:
-    """How to read one finding's output; both parts are None or the default where the calibration set has too few cases.
+def calibration_report(
+    classifier: MoLREClassifier,
+    keys: Sequence[str],
+    settings: CalibrationSettings,
+    fit_on: tuple[str, Sequence[StudyFeatures]],
+    test_on: tuple[str, Sequence[StudyFeatures]],
+) -> CalibrationReport:
+    """Calibrate a classifier on studies that it has not learnt from, and measure that on others.
 
-    Attributes
+    Parameters
     ----------
-    platt
-        Slope a and intercept b of ``sigmoid(a · logit + b)``, or None: no calibrated probability is shown.
-    operating_point
-        Threshold by Youden's index, on the probability that is shown: the calibrated one where `platt` is given, else
-        the raw one; 0.5 if `note` is ``too few``.
+    classifier, keys
+        The classifier, and its C finding keys.
+    settings
+        Method and operating-point rule.
+    fit_on, test_on
+        Description and studies of the two sets, which share no study.
     """
-
-    key: str
-    platt: tuple[float, float] | None
-    operating_point: float
-    n_pos: int
-    n_neg: int
-    note: str
-
-
-def calibrate(
-    keys: Sequence[str], labels_NC: NDArray[np.int8], logits_NC: NDArray[np.float32]
-) -> tuple[FindingCalibration, ...]:
-    """Fit Platt scaling and an operating point for every finding on a set of its own.
-
-    Platt (1999): a logistic regression of the label on the logit, refused where its slope is not positive.
-    Youden (1950): the threshold that maximises sensitivity + specificity − 1.
-    """
-    return tuple(_calibrate(key, labels_NC[:, column], logits_NC[:, column]) for column, key in enumerate(keys))
+    items = fit_calibration(keys, *_known_and_logits(classifier, keys, fit_on[1]), settings)
+    measures = measure_calibration(items, *_known_and_logits(classifier, keys, test_on[1]))
+    return CalibrationReport(
+        settings=settings,
+        items=items,
+        fitted=fitted_set(fit_on[0], len(fit_on[1]), items),
+        tested=MeasuredSet(test_on[0], len(test_on[1]), False, measures),
+    )
 
 
-def _calibrate(key: str, labels_N: NDArray[np.int8], logits_N: NDArray[np.float32]) -> FindingCalibration:
-    n_pos, n_neg = int((labels_N == 1).sum()), int((labels_N == 0).sum())
-    if min(n_pos, n_neg) < MIN_CASES:
-        return FindingCalibration(key, None, 0.5, n_pos, n_neg, TOO_FEW)
-    known = labels_N >= 0
-    labels, logits = labels_N[known], logits_N[known].astype(np.float64)
-    platt = _platt(labels, logits)
-    slope, intercept = (1.0, 0.0) if platt is None else platt
-    operating_point = float(expit(slope * _youden(labels, logits) + intercept))
-    return FindingCalibration(key, platt, operating_point, n_pos, n_neg, "")
+@torch.no_grad()
+def expert_usage(
+    classifier: MoLREClassifier, keys: Sequence[str], studies: Sequence[StudyFeatures]
+) -> ExpertUsage | None:
+    """Measure which experts the classifier uses on studies; None without experts or studies."""
+    classifier.eval()
+    measured = [_study_usage(classifier, keys, study) for study in studies]
+    return cohort_usage([usage for usage in measured if usage is not None])
 
 
-def _platt(labels: NDArray[np.int8], logits: NDArray[np.float64]) -> tuple[float, float] | None:
-    # A separable finding has no finite maximum-likelihood slope; the weak prior of C = 100 keeps it finite.
-    model = LogisticRegression(C=100.0, max_iter=1000).fit(logits[:, None], labels)
-    slope, intercept = float(model.coef_[0, 0]), float(model.intercept_[0])
-    return (slope, intercept) if slope > 0 else None
+def _study_usage(classifier: MoLREClassifier, keys: Sequence[str], study: StudyFeatures) -> ExpertUsage | None:
+    # One at a time: padded slices would have gates of their own.
+    features_BSD = torch.from_numpy(study.features_SD.astype(np.float32)).unsqueeze(0)
+    output = classifier(features_BSD)
+    ledger_BCSK, _ = compute_ledger(classifier, features_BSD, output)
+    return study_usage(keys, output.gates_BSK[0].numpy(), ledger_BCSK[0].numpy())
 
 
-def _youden(labels: NDArray[np.int8], logits: NDArray[np.float64]) -> float:
-    """Return the best threshold on the logit."""
-    false_rate, true_rate, thresholds = roc_curve(labels, logits, drop_intermediate=False)
-    best = int(np.argmax(true_rate - false_rate))
-    # Midway to the next score below, so that rounding of an equal logit cannot flip the verdict.
-    above = thresholds[best]
-    below = thresholds[best + 1] if best + 1 < len(thresholds) else above - 1.0
-    return float((above + below) / 2 if np.isfinite(above) else below)
+def _known_and_logits(
+    classifier: MoLREClassifier, keys: Sequence[str], studies: Sequence[StudyFeatures]
+) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
+    if not studies:
+        return np.zeros((0, len(keys)), np.int8), np.zeros((0, len(keys)), np.float32)
+    return stack_labels(studies), predict_logits(classifier, studies)

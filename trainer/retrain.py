@@ -15,6 +15,9 @@ from typing import Any
 import torch
 
 from engine.errors import HeadCTError, TrainingError
+from engine.explain.usage import ExpertUsage
+from engine.inference.calibrate import FindingCalibration, as_calibration
+from engine.inference.calibration_report import CalibrationReport
 from engine.inference.device import choose_device
 from engine.inference.features import FeatureExtractor
 from engine.models.backbones.registry import build_backbone
@@ -27,7 +30,7 @@ from trainer.card import retrain_card, verdict
 from trainer.cohorts.feedback import Feedback, ReviewedSeries, read_feedback, read_reviewed
 from trainer.config import RetrainConfig, canonical_digest, config_digest
 from trainer.datasets import UNKNOWN, StudyFeatures
-from trainer.evaluate import FindingCalibration, evaluate_studies
+from trainer.evaluate import calibration_report, evaluate_studies, expert_usage
 from trainer.features import volume_features
 from trainer.files import write_json
 from trainer.loop import FitData, FitResult, FitSettings, fit
@@ -44,16 +47,15 @@ from trainer.protocol import (
 from trainer.reference import ReferenceCohort, read_reference
 from trainer.training import (
     CHECKPOINT_FILE,
-    as_calibration,
-    calibrate_on,
-    calibration_metrics,
     epoch_events,
     history_metrics,
     new_package_folder,
+    usage_metrics,
 )
 
 COMPARISON_FILE = "comparison.json"
 HELDOUT_DESCRIPTION = "held-out synthetic phantoms that neither model was trained on"
+CALIBRATE_DESCRIPTION = "synthetic phantoms of the reference cohort's calibrate part"
 OWN_DESCRIPTION = "reviewed studies set apart by patient"
 
 
@@ -64,6 +66,14 @@ class OwnFeatures:
     train: tuple[StudyFeatures, ...]
     heldout: tuple[StudyFeatures, ...]
     skipped: tuple[SkippedSeries, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Readings:
+    """How the candidate's outputs are to be read, and which experts made them."""
+
+    calibration: CalibrationReport
+    usage: ExpertUsage | None
 
 
 def run_retraining(request: RetrainRequest, emit: Callable[[Event], None], context: Context = NULL_CONTEXT) -> Finished:
@@ -89,9 +99,9 @@ def run_retraining(request: RetrainRequest, emit: Callable[[Event], None], conte
     own = own_features(feedback.series, parent, config.heldout_fraction, context)
     _require_training_studies(own)
     candidate, result = fine_tune(parent, reference, own.train, request, out / CHECKPOINT_FILE, emit, context)
-    calibration = calibrate_on(candidate, parent.manifest.finding_keys, reference.studies["calibrate"])
+    readings = _readings(candidate, parent.manifest.finding_keys, reference, config)
     comparison = compare(parent, candidate, reference, own, feedback)
-    manifest = _write_candidate(package_folder, parent, candidate, calibration, comparison, result, own, request)
+    manifest = _write_candidate(package_folder, parent, candidate, readings, comparison, result, own, request)
     comparison = comparison.model_copy(update={"candidate_digest": manifest.digest})
     write_json(out / COMPARISON_FILE, comparison.model_dump(mode="json"))
     return Finished(
@@ -100,6 +110,18 @@ def run_retraining(request: RetrainRequest, emit: Callable[[Event], None], conte
         comparison_path=str(out / COMPARISON_FILE),
         mean_auc=comparison.heldout.candidate_mean_auc,
         text=f"{comparison.verdict} Candidate: {package_folder}",
+    )
+
+
+def _readings(
+    candidate: MoLREClassifier, keys: Sequence[str], reference: ReferenceCohort, config: RetrainConfig
+) -> Readings:
+    fit_on, test_on = reference.studies["calibrate"], reference.studies["heldout"]
+    return Readings(
+        calibration_report(
+            candidate, keys, config.calibration, (CALIBRATE_DESCRIPTION, fit_on), (HELDOUT_DESCRIPTION, test_on)
+        ),
+        expert_usage(candidate, keys, test_on),
     )
 
 
@@ -281,7 +303,7 @@ def _write_candidate(
     folder: Path,
     parent: LoadedPackage,
     candidate: MoLREClassifier,
-    calibration: Sequence[FindingCalibration],
+    readings: Readings,
     comparison: Comparison,
     result: FitResult,
     own: OwnFeatures,
@@ -289,11 +311,11 @@ def _write_candidate(
 ) -> Manifest:
     return write_package(
         folder,
-        _draft(parent.manifest, calibration, len(own.train), request.seed),
+        _draft(parent.manifest, readings.calibration.items, len(own.train), request.seed),
         candidate,
-        calibration=as_calibration(calibration),
-        metrics=_metrics(comparison, calibration, result, own_digest(own.train, parent.manifest), request),
-        card=retrain_card(comparison.notice, comparison, request.description),
+        calibration=as_calibration(readings.calibration.items),
+        metrics=_metrics(comparison, readings, result, own_digest(own.train, parent.manifest), request),
+        card=retrain_card(comparison, readings.calibration, readings.usage, request.description),
         adapter=parent.adapter,
     )
 
@@ -308,7 +330,7 @@ def _draft(parent: Manifest, calibration: Sequence[FindingCalibration], n_own: i
         preprocessing=parent.preprocessing,
         molre=parent.molre,
         lora=parent.lora,
-        operating_points={item.key: item.operating_point for item in calibration},
+        operating_points={item.key: item.point.threshold for item in calibration},
         training=TrainingRecord(
             description="Fine-tuned from reader feedback, with replay of the parent's reference cohort",
             # Stays that of the reference cohort, which later retrainings are checked against; what was learnt from
@@ -323,7 +345,7 @@ def _draft(parent: Manifest, calibration: Sequence[FindingCalibration], n_own: i
 
 def _metrics(
     comparison: Comparison,
-    calibration: Sequence[FindingCalibration],
+    readings: Readings,
     result: FitResult,
     learnt_digest: str,
     request: RetrainRequest,
@@ -342,7 +364,8 @@ def _metrics(
             "findings": heldout,
         },
         "verdict": comparison.verdict,
-        "calibration": calibration_metrics(calibration),
+        "calibration": readings.calibration.to_json(),
+        "expert_usage": usage_metrics(readings.usage, HELDOUT_DESCRIPTION),
         "training": history_metrics(result),
         "own_studies_digest": learnt_digest,
         "config": request.config.model_dump(mode="json"),

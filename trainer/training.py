@@ -13,8 +13,10 @@ from typing import Any
 import torch
 
 from engine.errors import TrainingError
+from engine.explain.usage import ExpertUsage
+from engine.inference.calibrate import FindingCalibration, as_calibration
+from engine.inference.calibration_report import CalibrationReport
 from engine.models.backbones.registry import default_registry
-from engine.models.calibration import Calibration, Platt
 from engine.models.classifier import MoLREClassifier
 from engine.models.manifest import BackboneReference, Manifest, ManifestDraft, TrainingRecord
 from engine.models.package import write_package
@@ -24,8 +26,8 @@ from trainer.card import train_card
 from trainer.checkpoints import EpochRecord
 from trainer.cohorts.phantom import cohort_features
 from trainer.config import Split, TrainConfig
-from trainer.datasets import StudyFeatures, stack_labels
-from trainer.evaluate import Evaluation, FindingCalibration, calibrate, evaluate_studies, predict_logits
+from trainer.datasets import StudyFeatures
+from trainer.evaluate import Evaluation, calibration_report, evaluate_studies, expert_usage
 from trainer.loop import FitData, FitResult, FitSettings, fit
 from trainer.protocol import EpochEnded, Event, Finished
 from trainer.reference import CohortStudy, cohort_digest, list_cohort, write_reference
@@ -72,14 +74,21 @@ def run_training(
     settings = _fit_settings(config, data_digest)
     result = fit(classifier, data, settings, out / CHECKPOINT_FILE, epoch_events(emit, settings.max_epochs), context)
     evaluation = evaluate_studies(classifier, PAINTED_KEYS, features["test"])
-    calibration = calibrate_on(classifier, PAINTED_KEYS, features["calibrate"])
+    report = calibration_report(
+        classifier,
+        PAINTED_KEYS,
+        config.calibration,
+        ("synthetic phantoms of the calibrate split", features["calibrate"]),
+        ("synthetic phantoms of the test split", features["test"]),
+    )
+    usage = expert_usage(classifier, PAINTED_KEYS, features["test"])
     manifest = write_package(
         package_folder,
-        _draft(config, calibration, data_digest),
+        _draft(config, report.items, data_digest),
         classifier,
-        calibration=as_calibration(calibration),
-        metrics=_metrics(config, data_digest, evaluation, calibration, result),
-        card=train_card(config, evaluation, calibration, data_digest, result.kept_epoch),
+        calibration=as_calibration(report.items),
+        metrics=_metrics(config, data_digest, evaluation, report, usage, result),
+        card=train_card(config, evaluation, report, usage, data_digest, result.kept_epoch),
     )
     write_reference(out / REFERENCE_FILE, _reference_document(config, manifest, cohort), features)
     return Finished(
@@ -128,30 +137,9 @@ def epoch_events(emit: Callable[[Event], None], max_epochs: int) -> Callable[[Ep
     return tell
 
 
-def calibrate_on(
-    classifier: MoLREClassifier, keys: Sequence[str], studies: Sequence[StudyFeatures]
-) -> tuple[FindingCalibration, ...]:
-    """Calibrate a classifier on studies that it has not learnt from."""
-    return calibrate(keys, stack_labels(studies), predict_logits(classifier, studies))
-
-
-def as_calibration(items: Sequence[FindingCalibration]) -> Calibration:
-    """Return the content of ``calibration.json``: only the findings that could be calibrated."""
-    return Calibration({item.key: Platt(slope=item.platt[0], intercept=item.platt[1]) for item in items if item.platt})
-
-
-def calibration_metrics(items: Sequence[FindingCalibration]) -> dict[str, Any]:
-    """Return for ``metrics.json`` what calibration and operating points rest on."""
-    return {
-        item.key: {
-            "operating_point": item.operating_point,
-            "calibrated": item.platt is not None,
-            "n_pos": item.n_pos,
-            "n_neg": item.n_neg,
-            "note": item.note,
-        }
-        for item in items
-    }
+def usage_metrics(usage: ExpertUsage | None, description: str) -> dict[str, Any] | None:
+    """Return for ``metrics.json`` which experts are used, and on which studies that was measured."""
+    return None if usage is None else {"description": description, **usage.to_json()}
 
 
 def history_metrics(result: FitResult) -> dict[str, Any]:
@@ -193,7 +181,7 @@ def _draft(config: TrainConfig, calibration: Sequence[FindingCalibration], data_
         finding_keys=PAINTED_KEYS,
         preprocessing=config.preprocessing,
         molre=config.molre,
-        operating_points={item.key: item.operating_point for item in calibration},
+        operating_points={item.key: item.point.threshold for item in calibration},
         training=TrainingRecord(
             description=config.description,
             data_digest=data_digest,
@@ -208,13 +196,15 @@ def _metrics(
     config: TrainConfig,
     data_digest: str,
     evaluation: Evaluation,
-    calibration: Sequence[FindingCalibration],
+    report: CalibrationReport,
+    usage: ExpertUsage | None,
     result: FitResult,
 ) -> dict[str, Any]:
     return {
         "notice": config.notice,
         "heldout": {"description": "synthetic phantoms of seeds that no other split has", **evaluation.to_json()},
-        "calibration": calibration_metrics(calibration),
+        "calibration": report.to_json(),
+        "expert_usage": usage_metrics(usage, "synthetic phantoms of the test split"),
         "training": history_metrics(result),
         "cohort_digest": data_digest,
         "config": config.model_dump(mode="json"),

@@ -111,7 +111,10 @@ class OperatingPoint:
 
 @dataclass(frozen=True)
 class _Candidates:
-    """Thresholds that tell cases apart, from the highest: midway between neighbouring scores."""
+    """Thresholds that tell cases apart, from the highest: midway between neighbouring scores.
+
+    `youden` is Youden's index times the numbers of positives and of negatives.
+    """
 
     scores: NDArray[np.float64]
     sensitivity: NDArray[np.float64]
@@ -206,7 +209,8 @@ def _candidates(labels_N: NDArray[np.int8], logits_N: NDArray[np.float64]) -> _C
     n_pos, n_neg = positives_M.sum(), negatives_M.sum()
     true_calls, false_calls = np.cumsum(positives_M)[:-1], np.cumsum(negatives_M)[:-1]
     sensitivity, specificity = true_calls / n_pos, (n_neg - false_calls) / n_neg
-    return _Candidates(middles, sensitivity, specificity, sensitivity - false_calls / n_neg)
+    # In whole numbers, so that equals are equal.
+    return _Candidates(middles, sensitivity, specificity, true_calls * n_neg - false_calls * n_pos)
 
 
 def _best(rule: OperatingRule, candidates: _Candidates) -> int:

@@ -2,9 +2,12 @@ from __future__ import annotations
 
 import numpy as np
 
+from engine.explain.usage import study_usage
+from engine.inference.calibrate import fit_calibration
+from engine.inference.calibration_report import CalibrationReport, fitted_set
 from trainer.card import train_card, verdict
 from trainer.config import TrainConfig
-from trainer.evaluate import calibrate, evaluate
+from trainer.evaluate import evaluate
 from trainer.protocol import FindingComparison, SetComparison
 
 
@@ -55,10 +58,15 @@ def test_the_card_names_what_was_not_learnt_and_what_has_too_few_cases() -> None
     labels = np.array([[1, 1, 1]] * 3 + [[1, 1, 0]] * 9 + [[0, 0, 0]] * 12, np.int8)
     logits = np.stack([labels[:, 0], 1 - labels[:, 1], labels[:, 2]], axis=1).astype(np.float32)
     evaluation = evaluate(("good", "backwards", "rare"), labels, logits)
-    calibration = calibrate(("good", "backwards", "rare"), labels, logits)
-    card = train_card(TrainConfig(), evaluation, calibration, "d" * 64, 7)
+    items = fit_calibration(("good", "backwards", "rare"), labels, logits)
+    report = CalibrationReport(TrainConfig().calibration, items, fitted_set("phantoms", 24, items))
+    usage = study_usage(("good", "backwards", "rare"), np.full((4, 2), 0.5), np.ones((3, 4, 3)))
+    card = train_card(TrainConfig(), evaluation, report, usage, "d" * 64, 7)
     assert "Not learnt, or hardly (AUC below 0.6): backwards." in card
     assert "| good | 1.000 | 12 | 12 |" in card
     assert "| rare | too few | 3 | 21 | 0.500 | no |" in card
     assert "Trained on synthetic phantoms, for demonstration only" in card
     assert "meaningless" in card
+    assert "operating points by Youden's index" in " ".join(card.split())
+    assert "a higher output did not mean a more likely finding: backwards; too few: rare." in card
+    assert "| expert 2 | 0.500 | 0.333 |" in card

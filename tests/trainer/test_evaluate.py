@@ -3,7 +3,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from trainer.evaluate import TOO_FEW, calibrate, evaluate
+from engine.inference.calibrate import CalibrationSettings, fit_calibration
+from engine.inference.operating_points import TOO_FEW
+from tests.support.models import random_classifier
+from tests.trainer.synthetic import make_studies
+from trainer.datasets import stack_labels
+from trainer.evaluate import calibration_report, evaluate, expert_usage, predict_logits
 
 
 def _labels(n_pos: int, n_neg: int, n_unknown: int = 0) -> np.ndarray:
@@ -38,47 +43,32 @@ def test_mean_and_std_are_over_the_findings_that_have_an_auc() -> None:
     assert result.to_json()["findings"]["c"] == {"auc": None, "n_pos": 3, "n_neg": 17, "note": TOO_FEW}
 
 
-def test_calibration_recovers_the_probabilities_that_made_the_labels() -> None:
-    random = np.random.default_rng(5)
-    logits = random.normal(0, 1, (4000, 1))
-    labels = (random.random((4000, 1)) < 1 / (1 + np.exp(-(2.0 * logits - 1.0)))).astype(np.int8)
-    (item,) = calibrate(("a",), labels, logits.astype(np.float32))
-    assert item.platt is not None
-    assert item.platt == pytest.approx((2.0, -1.0), abs=0.2)
+def test_calibration_is_fitted_on_one_set_and_measured_on_both() -> None:
+    keys = ("a", "b", "c")
+    classifier = random_classifier(32, 3)
+    fit_on, test_on = make_studies(60, 1), make_studies(40, 2)
+    report = calibration_report(classifier, keys, CalibrationSettings(), ("ones", fit_on), ("others", test_on))
+    assert (report.fitted.n_studies, report.fitted.in_sample) == (60, True)
+    assert report.tested is not None
+    assert (report.tested.n_studies, report.tested.in_sample) == (40, False)
+    again = fit_calibration(keys, stack_labels(fit_on), predict_logits(classifier, fit_on))
+    assert report.items == again
+    positives = (stack_labels(test_on) == 1).sum(axis=0)
+    assert [report.tested.measure(key).n_pos for key in keys] == positives.tolist()
 
 
-def test_operating_point_splits_separable_scores_between_the_classes() -> None:
-    labels = _labels(10, 10)
-    logits = np.where(labels == 1, 3.0, -1.0).astype(np.float32)
-    (item,) = calibrate(("a",), labels, logits)
-    assert item.platt is not None
-    slope, intercept = item.platt
-    assert item.operating_point == pytest.approx(1 / (1 + np.exp(-(slope * 1.0 + intercept))))
-    assert item.note == ""
+def test_calibration_without_studies_leaves_everything_uncalibrated() -> None:
+    report = calibration_report(random_classifier(32, 3), ("a", "b", "c"), CalibrationSettings(), ("", ()), ("", ()))
+    assert [(item.method, item.reason, item.point.threshold) for item in report.items] == [(None, TOO_FEW, 0.5)] * 3
 
 
-def test_the_calibrated_probability_is_positive_exactly_where_youden_says_so() -> None:
-    """The reader sees the calibrated value beside the tick: both must be on one scale."""
-    random = np.random.default_rng(11)
-    labels = (random.random((400, 1)) < 0.15).astype(np.int8)
-    logits = (labels * 1.2 + random.normal(0, 1, (400, 1))).astype(np.float32)
-    (item,) = calibrate(("a",), labels, logits)
-    assert item.platt is not None
-    slope, intercept = item.platt
-    shown = 1 / (1 + np.exp(-(slope * logits + intercept)))
-    called = shown >= item.operating_point
-    youden = called[labels == 1].mean() - called[labels == 0].mean()
-    others = [(logits >= cut)[labels == 1].mean() - (logits >= cut)[labels == 0].mean() for cut in logits]
-    assert youden == pytest.approx(max(others))
-    assert item.operating_point < 0.5, "with 15 % prevalence the best calibrated threshold lies low"
-
-
-def test_too_few_cases_are_not_calibrated() -> None:
-    (item,) = calibrate(("a",), _labels(9, 50), np.zeros((59, 1), np.float32))
-    assert (item.platt, item.operating_point, item.note, item.n_pos) == (None, 0.5, TOO_FEW, 9)
-
-
-def test_a_classifier_that_ranks_backwards_gets_no_calibrated_probability() -> None:
-    labels = _labels(20, 20)
-    (item,) = calibrate(("a",), labels, np.linspace(0, 1, 40, dtype=np.float32)[:, None])
-    assert item.platt is None
+def test_expert_usage_does_not_see_padding() -> None:
+    """A study counts the same whatever longer one stands beside it."""
+    classifier = random_classifier(32, 3)
+    studies = make_studies(5, 3)
+    alone = [expert_usage(classifier, ("a", "b", "c"), [study]) for study in studies]
+    together = expert_usage(classifier, ("a", "b", "c"), studies)
+    assert together is not None
+    np.testing.assert_allclose(together.mean_gates, np.mean([one.mean_gates for one in alone if one], axis=0))
+    assert together.n_slices == sum(len(study.features_SD) for study in studies)
+    assert expert_usage(classifier, ("a", "b", "c"), ()) is None

@@ -17,7 +17,7 @@ from trainer.__main__ import train_command
 from trainer.cohorts.phantom import cohort_features, extract_case, feature_digest, plan
 from trainer.config import PhantomCohortConfig
 from trainer.datasets import stack_labels
-from trainer.evaluate import evaluate_studies
+from trainer.evaluate import evaluate_studies, expert_usage
 from trainer.features import FeatureCache
 from trainer.protocol import EpochEnded
 from trainer.reference import read_reference, sidecar
@@ -65,6 +65,23 @@ def test_metrics_are_what_the_packaged_model_scores_on_the_heldout_studies(tiny_
         assert heldout["findings"][key]["n_pos"] == int((labels[:, column] == 1).sum())
     assert package.metrics["notice"] == package.manifest.notice
     assert package.metrics["config"]["cohort"]["seed"] == tiny_run.config.cohort.seed
+
+
+def test_calibration_and_expert_usage_are_in_the_package_as_measured(tiny_run: TinyRun) -> None:
+    package = load_package(tiny_run.package)
+    calibration, usage = package.metrics["calibration"], package.metrics["expert_usage"]
+    assert (calibration["method"], calibration["rule"], calibration["target"]) == ("platt", "youden", None)
+    assert (calibration["fit"]["n_studies"], calibration["test"]["n_studies"]) == (4, 6)
+    assert set(calibration["findings"]) == set(PAINTED_KEYS)
+    points = {key: finding["operating_point"] for key, finding in calibration["findings"].items()}
+    assert points == package.manifest.operating_points
+    studies = read_reference(tiny_run.reference, package.manifest).studies["heldout"]
+    again = expert_usage(package.classifier, PAINTED_KEYS, studies)
+    assert again is not None
+    assert usage == {"description": "synthetic phantoms of the test split", **again.to_json()}
+    card = (tiny_run.package / "MODEL_CARD.md").read_text(encoding="utf-8")
+    assert again.markdown("phantoms of the test split") in card
+    assert "## Calibration and operating points" in card
 
 
 def test_training_moved_the_weights_and_learnt_the_training_set(tiny_run: TinyRun) -> None:
