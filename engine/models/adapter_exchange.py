@@ -105,7 +105,7 @@ def export_adapter(package: LoadedPackage, folder: Path) -> None:
     trained = {name: tensor.contiguous() for name, tensor in package.classifier.state_dict().items()}
     modules = fuse_parts(factors_by_module(settings, package.adapter))
     with new_folder(folder) as temporary:
-        contents = peft_files(modules, settings, manifest.backbone.name)
+        contents = peft_files(modules, settings)
         contents[MOLRE_CONFIG_FILE] = (record.model_dump_json(indent=2) + "\n").encode()
         contents[MOLRE_WEIGHTS_FILE] = save(trained)
         write_files(temporary, contents)

@@ -118,7 +118,7 @@ def split_fused(modules: Mapping[str, Factors], targets: Sequence[str]) -> dict[
     return apart
 
 
-def peft_files(modules: Mapping[str, Factors], settings: LoraSettings, base_name: str) -> dict[str, bytes]:
+def peft_files(modules: Mapping[str, Factors], settings: LoraSettings) -> dict[str, bytes]:
     """Return the two files of a PEFT folder, by name, for adapters that stand on layers of the published network.
 
     Parameters
@@ -127,13 +127,12 @@ def peft_files(modules: Mapping[str, Factors], settings: LoraSettings, base_name
         By module name, after `fuse_parts`.
     settings
         Give the rank and α that most modules have; others are written as patterns.
-    base_name
-        What PEFT shall call the network underneath.
     """
     config = {
         "peft_type": "LORA",
         "task_type": None,
-        "base_model_name_or_path": base_name,
+        # PEFT would look a name up on its hub; which backbone it is stands in our own file beside.
+        "base_model_name_or_path": None,
         "inference_mode": True,
         "r": settings.rank,
         "lora_alpha": settings.alpha,

@@ -72,7 +72,7 @@ def test_a_layer_that_is_never_called_is_refused() -> None:
     names = set(network.state_dict())
     for targets in (("attn.qkv", "attn.proj"), ("qkv.q", "qkv.v")):
         with pytest.raises(PackageError, match=r"blocks\.0\.attn\.qkv") as caught:
-            inject_lora(network, SMALL["dinov3"].spec, LoraSettings(targets=targets))
+            inject_lora(network, SMALL["dinov3_base"].spec, LoraSettings(targets=targets))
         assert caught.value.code == "lora.bypassed"
         assert set(network.state_dict()) == names, "the network is as it was"
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from engine.models.backbones import deepcntd, dinov3_base, efficientnet_lite0, medgemma_896, medimageinsight, medsiglip
 from engine.models.backbones import pillar0 as pillar0_file
-from engine.models.backbones.spec import BackboneSpec
+from engine.models.backbones.conversion import ConversionPlan, same
+from engine.models.backbones.registry import BackboneRegistry
+from engine.models.backbones.spec import BackboneEntry, BackboneSpec, BundledWeights
 
 if TYPE_CHECKING:
     from torch import nn
@@ -28,7 +31,12 @@ class SmallNetwork:
 def _dinov3() -> nn.Module:
     from engine.models.backbones._dinov3 import build_vit
 
-    return build_vit(width=64, depth=2, n_heads=4)
+    network = build_vit(width=64, depth=2, n_heads=4)
+    for block in network.blocks:
+        # timm starts the blocks' scales at 1e-5, which would hide what the blocks do.
+        for scale_D in (block.gamma_1, block.gamma_2):
+            scale_D.data.fill_(0.5)
+    return network
 
 
 def _siglip(map_head: bool) -> nn.Module:
@@ -55,7 +63,7 @@ SMALL = {
     "efficientnet_lite0": SmallNetwork(
         replace(efficientnet_lite0.SPEC, native_size=(64, 64)), efficientnet_lite0.build_network
     ),
-    "dinov3": SmallNetwork(replace(dinov3_base.SPEC, native_size=(32, 32), feature_width=64), _dinov3),
+    "dinov3_base": SmallNetwork(replace(dinov3_base.SPEC, native_size=(32, 32), feature_width=64), _dinov3),
     "medimageinsight": SmallNetwork(replace(medimageinsight.SPEC, native_size=(96, 96), feature_width=24), _davit),
     "medsiglip": SmallNetwork(
         replace(medsiglip.SPEC, native_size=(28, 28), feature_width=64), lambda: _siglip(map_head=True)
@@ -69,4 +77,27 @@ SMALL = {
     ),
     "deepcntd_standin": SmallNetwork(replace(deepcntd.SPEC, native_size=(16, 32, 32)), deepcntd.build_network),
 }
-"""By name of the backbone; the two sizes of DINOv3 share one."""
+"""By name of the backbone; the larger DINOv3 has the same parts."""
+
+
+def small_registry(name: str) -> BackboneRegistry:
+    """A registry of one small network with random weights, the same on every call."""
+    import torch
+
+    small = SMALL[name]
+
+    def weights() -> dict[str, torch.Tensor]:
+        with torch.random.fork_rng():
+            torch.manual_seed(12)
+            return dict(small.build().state_dict())
+
+    return BackboneRegistry(
+        [
+            BackboneEntry(
+                spec=small.spec,
+                build_network=lambda config=None: small.build(),
+                plan=lambda source, target: ConversionPlan({key: same(key) for key in target}),
+                bundled=BundledWeights(weights, lambda: hashlib.sha256(name.encode()).hexdigest()),
+            )
+        ]
+    )
