@@ -124,6 +124,9 @@ def download(architecture: str, folder: Path) -> Path:
     _check_known(architecture)
     path = folder / f"{architecture}.safetensors"
     try:
+        about = timm.get_pretrained_cfg(architecture)
+        if about is None or not about.has_weights:
+            raise _unusable(architecture, "timm knows no published weights of it")
         network = timm.create_model(architecture, pretrained=True)
         save_file({name: tensor.contiguous() for name, tensor in network.state_dict().items()}, path)
     except (OSError, RuntimeError, SafetensorError) as error:
@@ -248,12 +251,13 @@ def _gradcam_layer(network: nn.Module, traced: _Trace) -> str:
 def _lora_targets(network: nn.Module, architecture: str, called: Mapping[str, Any]) -> tuple[str, ...]:
     """Return queries, keys, values, outputs and the patch convolution; without attention, the dense layers."""
     layers = {name: module for name, module in network.named_modules() if isinstance(module, nn.Linear | nn.Conv2d)}
+    all_names = [name for name, _ in network.named_modules()]
     usable = {name: module for name, module in layers.items() if name in called and _has_matrix(module)}
     attention = [name for name in usable if _ATTENTION_LAYER.fullmatch(name)]
     chosen = [*attention, *(name for name in usable if name == "patch_embed.proj")] if attention else _dense(usable)
     targets: list[str] = []
     for name in chosen:
-        target = _shortest_name(name, layers, usable, n_least=2 if attention else 1)
+        target = _shortest_name(name, all_names, usable, n_least=2 if attention else 1)
         whole = not target.endswith(".qkv") or not isinstance(layers[name], nn.Linear)
         targets += [target] if whole else [f"{target}.{letter}" for letter in "qkv"]
     if not targets:
@@ -261,12 +265,12 @@ def _lora_targets(network: nn.Module, architecture: str, called: Mapping[str, An
     return tuple(dict.fromkeys(targets))
 
 
-def _shortest_name(name: str, layers: Mapping[str, Any], usable: Mapping[str, Any], n_least: int) -> str:
+def _shortest_name(name: str, all_names: list[str], usable: Mapping[str, Any], n_least: int) -> str:
     """Return the fewest last components that mean usable layers only and begin with no number."""
     parts = name.split(".")
     for n_shown in range(n_least, len(parts)):
         target = ".".join(parts[-n_shown:])
-        matched = [other for other in layers if other == target or other.endswith(f".{target}")]
+        matched = [other for other in all_names if other == target or other.endswith(f".{target}")]
         if not parts[-n_shown].isdigit() and all(other in usable for other in matched):
             return target
     return name
