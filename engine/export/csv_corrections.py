@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,9 @@ _CONTROL_STARTS = ("\t", "\r", "\n")
 class CsvCorrections:
     """UTF-8 CSV with a header, lines ended by CR LF (RFC 4180).
 
-    True and false are written as ``true`` and ``false``, nothing as an empty cell, several UIDs with ``|`` between.
-    Text that a spreadsheet would run as a formula gets an apostrophe in front; JSON Lines is the lossless format.
+    True and false are written as ``true`` and ``false``, nothing as an empty cell, several UIDs with ``|`` between,
+    marks on slices as JSON. Text that a spreadsheet would run as a formula gets an apostrophe in front; JSON Lines is
+    the lossless format.
     """
 
     key = "csv"
@@ -51,6 +53,8 @@ def _cell(value: Any) -> str:
         return ""
     if isinstance(value, bool):
         return "true" if value else "false"
+    if isinstance(value, list) and any(isinstance(item, dict) for item in value):
+        return json.dumps(value, ensure_ascii=False, allow_nan=False)
     if isinstance(value, list):
         return _inert("|".join(value))
     return _inert(value) if isinstance(value, str) else repr(value)

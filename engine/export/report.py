@@ -69,15 +69,22 @@ COLUMNS = (
     "label",  # of this release's catalogue; empty for a key that it does not have
     "verdict",  # agree, disagree, unsure, withdrawn: the answer to the model
     "present",  # the reader's own statement: true or false, missing where unsure
-    "reason",
+    "reason_code",  # of the closed lists in engine.store.reasons; empty where none was given
+    "reason",  # free text
     "comment",  # free text, as typed
+    "laterality",  # left, right, bilateral, midline, not_applicable; missing where not said
+    "certainty",  # the reader's, in percent; missing where not said
+    "locations",  # the reader's marks: kind, slice, (row, column) in pixels, LPS mm, run lengths of a mask
+    "key_images",  # SOP Instance UIDs
     "probability",  # the model's, when the reader answered; missing where no analysis was there
     "model_name",
     "model_digest",  # sha256 of the package's manifest
     "model_notice",  # the model's own words on what its numbers are worth; empty if none of its analyses is stored
     "reader",
     "created_utc",  # ISO 8601
+    "role",  # reading, or adjudication between readers
     "mode",  # blind, or ai_seen: whether the reader had seen the model's answer
+    "after_reveal",  # true if the model's output had been revealed in the reader's session; missing without a session
     "sop_instance_uids",  # the acquired slices that the statement refers to
     "superseded",  # true for what no longer stands
     "research_notice",
@@ -93,15 +100,22 @@ def fields_of(row: CorrectionRow, report: CorrectionsReport) -> dict[str, Any]:
         "label": report.labels.get(row.finding_key, ""),
         "verdict": row.verdict,
         "present": row.present,
+        "reason_code": row.reason_code,
         "reason": row.reason,
         "comment": row.comment,
+        "laterality": row.laterality,
+        "certainty": row.certainty,
+        "locations": [location.to_json() for location in row.locations],
+        "key_images": list(row.key_images),
         "probability": row.probability,
         "model_name": row.model_name,
         "model_digest": row.model_digest,
         "model_notice": row.model_notice,
         "reader": row.reader,
         "created_utc": row.created_utc.isoformat(),
+        "role": row.role,
         "mode": row.mode,
+        "after_reveal": row.after_reveal,
         "sop_instance_uids": list(row.sop_instance_uids),
         "superseded": row.superseded,
         "research_notice": report.notice,

@@ -6,6 +6,7 @@ import io
 import json
 import zipfile
 import zlib
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,7 +48,7 @@ def pack(analysis: Analysis) -> tuple[str, bytes]:
         bias=analysis.ledger.bias,
         logits=analysis.ledger.logits,
         acquired_weights=analysis.acquired_weights,
-        **_optional_arrays(analysis),
+        **cast("dict[str, Any]", _optional_arrays(analysis)),  # numpy's stub takes any extra keyword for `allow_pickle`
     )
     return document, buffer.getvalue()
 
@@ -75,7 +76,7 @@ def unpack(document: str, arrays: bytes, name: str) -> Analysis:
                 counterfactual=Counterfactual(stored["without_slice"], stored["without_expert"])
                 if "without_slice" in stored
                 else None,
-                pooled_feature=stored["pooled_feature"] if "pooled_feature" in stored else None,
+                pooled_feature=stored.get("pooled_feature"),
             )
     except (KeyError, TypeError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise StoreError(

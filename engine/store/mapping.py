@@ -9,14 +9,17 @@ from sqlalchemy import ColumnElement, Select, func, select
 from sqlalchemy.orm import Session, aliased
 
 from engine.analysis import ModelIdentity
+from engine.store.locations import Location
 from engine.store.records import (
     CorrectionRow,
     FeedbackRecord,
+    Laterality,
     ReadingMode,
     SeriesKind,
     SeriesRecord,
     SeriesRow,
     SeriesState,
+    StatementRole,
     StudyRecord,
     Verdict,
 )
@@ -137,13 +140,29 @@ def feedback_record(row: FeedbackTable) -> FeedbackRecord:
         sop_instance_uids=tuple(row.sop_instance_uids),
         reason=row.reason,
         comment=row.comment,
+        reason_code=row.reason_code,
+        locations=tuple(Location.from_json(item) for item in row.locations),
+        laterality=cast("Laterality | None", row.laterality),
+        certainty=row.certainty,
+        key_images=tuple(row.key_images),
+        model_name=row.model_name,
+        model_notice=row.model_notice,
+        role=cast(StatementRole, row.role),
+        session_id=row.session_id,
+        after_reveal=row.after_reveal,
         created_utc=row.created_utc,
         supersedes_id=row.supersedes_id,
     )
 
 
 def correction(row: FeedbackRecord, model: ModelIdentity | None, *, superseded: bool) -> CorrectionRow:
-    """Turn a statement and the model that it answers to, if known, into a line for export, which names no patient."""
+    """Turn a statement and the model that it answers to, if known, into a line for export, which names no patient.
+
+    What was on the screen goes before what is stored now.
+    """
+    shown = (row.model_name, row.model_notice)
+    now = (None, "") if model is None else (model.name, model.notice)
+    model_name, model_notice = (now[0] if shown[0] is None else shown[0]), (now[1] if shown[1] is None else shown[1])
     return CorrectionRow(
         feedback_id=row.id,
         series_uid=row.series_uid,
@@ -154,12 +173,19 @@ def correction(row: FeedbackRecord, model: ModelIdentity | None, *, superseded: 
         reason=row.reason,
         comment=row.comment,
         probability=row.probability,
-        model_name=None if model is None else model.name,
+        model_name=model_name,
         model_digest=row.model_digest,
-        model_notice="" if model is None else model.notice,
+        model_notice=model_notice,
         reader=row.reader,
         created_utc=row.created_utc,
         mode=row.mode,
         sop_instance_uids=row.sop_instance_uids,
         superseded=superseded,
+        reason_code=row.reason_code,
+        locations=row.locations,
+        laterality=row.laterality,
+        certainty=row.certainty,
+        key_images=row.key_images,
+        role=row.role,
+        after_reveal=row.after_reveal,
     )

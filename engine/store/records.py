@@ -6,11 +6,18 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.store.locations import Location
+
 SeriesState = Literal["new", "analysing", "analysed", "failed"]
 SeriesKind = Literal["volume", "stack", "refused"]
 ReadingMode = Literal["blind", "ai_seen"]
 GivenVerdict = Literal["agree", "disagree", "unsure"]
 Verdict = Literal["agree", "disagree", "unsure", "withdrawn"]
+StatementRole = Literal["reading", "adjudication"]
+Laterality = Literal["left", "right", "bilateral", "midline", "not_applicable"]
 
 
 @dataclass(frozen=True)
@@ -104,6 +111,19 @@ class NewFeedback:
         The acquired slices that the statement refers to.
     mode
         Whether the reader had seen the model's answer.
+    reason_code
+        From the list in `engine.store.reasons` that fits the statement, or empty; `reason` is free text.
+    locations
+        The reader's marks on slices.
+    laterality, certainty
+        The reader's own; certainty in percent, 0 to 100. None where not said.
+    key_images
+        SOP Instance UIDs of the slices that the reader would show to others.
+    model_name, model_notice
+        The model and its notice as they stood on the screen; None lets the store take them from the analysis by
+        `model_digest`.
+    role
+        An adjudication decides between readers. It supersedes no reader's statement.
     """
 
     series_uid: str
@@ -117,11 +137,26 @@ class NewFeedback:
     sop_instance_uids: tuple[str, ...] = ()
     reason: str = ""
     comment: str = ""
+    reason_code: str = ""
+    locations: tuple[Location, ...] = ()
+    laterality: Laterality | None = None
+    certainty: int | None = None
+    key_images: tuple[str, ...] = ()
+    model_name: str | None = None
+    model_notice: str | None = None
+    role: StatementRole = "reading"
 
 
 @dataclass(frozen=True)
 class FeedbackRecord:
-    """A stored statement. It is never changed or deleted; a later row may supersede it through `supersedes_id`."""
+    """A stored statement. It is never changed or deleted; a later row may supersede it through `supersedes_id`.
+
+    Attributes
+    ----------
+    session_id, after_reveal
+        The reader's session on the series, and whether the model's output had been revealed in it; None where the
+        statement was made outside a session.
+    """
 
     id: int
     study_uid: str
@@ -136,6 +171,16 @@ class FeedbackRecord:
     sop_instance_uids: tuple[str, ...]
     reason: str
     comment: str
+    reason_code: str
+    locations: tuple[Location, ...]
+    laterality: Laterality | None
+    certainty: int | None
+    key_images: tuple[str, ...]
+    model_name: str | None
+    model_notice: str | None
+    role: StatementRole
+    session_id: int | None
+    after_reveal: bool | None
     created_utc: datetime
     supersedes_id: int | None
 
@@ -147,7 +192,8 @@ class CorrectionRow:
     Attributes
     ----------
     model_notice
-        What must stand beside the model's `probability`; empty if no analysis by that model is stored any more.
+        What must stand beside the model's `probability`: as it was shown, or else as an analysis by that model has it;
+        empty if neither is known.
     superseded
         True for every row that is not the reader's standing statement on the finding: replaced or undone rows,
         and the withdrawals themselves.
@@ -170,6 +216,76 @@ class CorrectionRow:
     mode: ReadingMode
     sop_instance_uids: tuple[str, ...]
     superseded: bool
+    reason_code: str = ""
+    locations: tuple[Location, ...] = ()
+    laterality: Laterality | None = None
+    certainty: int | None = None
+    key_images: tuple[str, ...] = ()
+    role: StatementRole = "reading"
+    after_reveal: bool | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class StatementMatrix:
+    """What each reader stated on each finding of each series, for agreement statistics.
+
+    Attributes
+    ----------
+    readers
+        R names.
+    items
+        I pairs of series UID and finding key.
+    values
+        int8 (R, I): 1 present, 0 absent, 2 unsure, -1 nothing said.
+    """
+
+    readers: tuple[str, ...]
+    items: tuple[tuple[str, str], ...]
+    values: NDArray[np.int8]
+
+
+@dataclass(frozen=True)
+class SimilarStudy:
+    """A study whose pooled feature is near. Holds patient identity, like the study list.
+
+    Attributes
+    ----------
+    series_uid
+        The nearest series of the study.
+    similarity
+        Cosine of the angle between the pooled features, -1 to 1.
+    positive_keys
+        Of the newest analysis by the same model.
+    stated_present
+        Findings that readers state there; where an adjudication stands, it counts alone.
+    """
+
+    series_uid: str
+    study_uid: str
+    similarity: float
+    patient_name: str
+    patient_id: str
+    study_date: str
+    study_description: str
+    positive_keys: tuple[str, ...]
+    stated_present: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class SimilarStudies:
+    """The nearest studies, most similar first, and out of how many.
+
+    Attributes
+    ----------
+    n_compared, n_excluded
+        Series that were compared, and series left out: those of the same study always, and those of the same
+        patient unless `same_patient` asks for them.
+    """
+
+    studies: tuple[SimilarStudy, ...]
+    n_compared: int
+    n_excluded: int
+    same_patient: bool
 
 
 def stated_presence(verdict: GivenVerdict, positive: bool | None) -> bool | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -180,14 +181,36 @@ def _govern_sqlite(engine: Engine, *, foreign_keys: bool) -> None:
         connection.exec_driver_sql(mode)
 
 
-def switch_to_wal(engine: Engine, name: str) -> None:
+def switch_to_wal(engine: Engine, name: str, *, busy_timeout_s: float) -> None:
     """Turn on write-ahead logging, which stays with the file: readers never wait for the writer.
+
+    SQLite does not wait for other openers that switch in the same moment, so this does.
 
     Raises
     ------
     StoreError
-        If the file system cannot do it.
+        If the file system cannot do it, or another program holds the store for too long.
     """
+    deadline = time.monotonic() + busy_timeout_s
+    while True:
+        try:
+            mode = _ask_for_wal(engine, name)
+        except StoreError as error:
+            if error.code != "store.locked" or time.monotonic() > deadline:
+                raise
+            time.sleep(0.02)
+        else:
+            break
+    if mode != "wal":
+        raise StoreError(
+            f"The store {name} cannot be used: its file system does not allow write-ahead logging.",
+            hint="Keep the store on a local disk; choose the place with --home.",
+            code="store.no_wal",
+            kind="environment",
+        )
+
+
+def _ask_for_wal(engine: Engine, name: str) -> str | None:
     with translated(name):
         connection = engine.raw_connection()
         try:
@@ -197,13 +220,7 @@ def switch_to_wal(engine: Engine, name: str) -> None:
             cursor.close()
         finally:
             connection.close()
-    if row is None or row[0] != "wal":
-        raise StoreError(
-            f"The store {name} cannot be used: its file system does not allow write-ahead logging.",
-            hint="Keep the store on a local disk; choose the place with --home.",
-            code="store.no_wal",
-            kind="environment",
-        )
+    return None if row is None else str(row[0])
 
 
 def writing(engine: Engine) -> Engine:

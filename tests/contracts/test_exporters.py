@@ -19,7 +19,7 @@ from engine.findings.catalogue import Catalogue
 from engine.store.records import CorrectionRow, StudyRecord
 from engine.store.repository import Store
 from tests.support.export_values import READERS, ROW, UNSURE, report
-from tests.support.store_values import SERIES, STATEMENT, STUDY, filled, make_analysis
+from tests.support.store_values import MARKED, SERIES, STATEMENT, STUDY, filled, make_analysis
 
 
 @pytest.fixture(params=sorted(exporters()))
@@ -76,6 +76,7 @@ def test_contract_no_patient_identity_from_a_real_store(key: str, tmp_path: Path
         filled(store).upsert_study(secrets)
         store.upsert_series(replace(SERIES, source_path="/ward/Zweig_Ottokar/ct", description="Ottokar axial"))
         store.add_feedback(STATEMENT)
+        store.add_feedback(MARKED)
         rows = store.corrections()
     path = tmp_path / "out"
     exporter(key).write(corrections_report(rows, catalogue), path)

@@ -237,9 +237,9 @@ def test_corrections_say_what_stands_and_name_no_patient(store: Store, catalogue
 def test_a_models_notice_is_known_while_any_of_its_analyses_is_there(store: Store, catalogue: Catalogue) -> None:
     other = replace(SERIES, series_uid="1.2.840.1.6", number=3)
     store.upsert_series(other)
+    store.add_feedback(STATEMENT)  # no analysis of it is there, so nothing can be kept with it
     store.save_analysis(make_analysis(catalogue))
     store.save_analysis(make_analysis(catalogue, seed=1, series_uid=other.series_uid))
-    store.add_feedback(STATEMENT)
     store.delete_series(SERIES.series_uid)
     (row,) = store.corrections()
     assert (row.model_name, row.model_notice) == ("phantom-demo", "trained on synthetic phantoms")
@@ -248,14 +248,27 @@ def test_a_models_notice_is_known_while_any_of_its_analyses_is_there(store: Stor
     assert (row.model_name, row.model_notice, row.model_digest) == (None, "", DIGEST)
 
 
+def test_a_statement_keeps_the_name_and_notice_that_stood_on_the_screen(store: Store, catalogue: Catalogue) -> None:
+    store.save_analysis(make_analysis(catalogue))
+    kept = store.add_feedback(STATEMENT)
+    shown = store.add_feedback(
+        replace(STATEMENT, finding_key="lipoma", model_name="shown", model_notice="in another language")
+    )
+    assert (kept.model_name, kept.model_notice) == ("phantom-demo", "trained on synthetic phantoms")
+    store.delete_series(SERIES.series_uid)
+    first, second = store.corrections()
+    assert (first.model_name, first.model_notice) == ("phantom-demo", "trained on synthetic phantoms")
+    assert (second.model_name, second.model_notice) == (shown.model_name, "in another language")
+
+
 @pytest.mark.parametrize("document", ["{", "[]", "{}", '{"model": null}', '{"model": {"notice": 3}}'])
 def test_a_damaged_analysis_does_not_hold_back_what_readers_said(
     store: Store, path: Path, catalogue: Catalogue, document: str
 ) -> None:
     store.save_analysis(make_analysis(catalogue))
-    store.add_feedback(STATEMENT)
     with closing(sqlite3.connect(path)) as raw, raw:
         raw.execute("UPDATE analyses SET document = ?", (document,))
+    store.add_feedback(STATEMENT)
     (row,) = store.corrections()
     assert (row.comment, row.model_name, row.model_notice) == (STATEMENT.comment, "phantom-demo", "")
 
@@ -297,8 +310,9 @@ while True:
     if number == 5 and mode == "inside":
         with store._writing() as session:
             session.connection().exec_driver_sql(
-                "INSERT INTO feedback SELECT 1000, study_uid, series_uid, finding_key, verdict, present, reader, mode, "
-                "model_digest, probability, sop_instance_uids, reason, comment, created_utc, NULL FROM feedback LIMIT 1"
+                "INSERT INTO feedback (id, study_uid, series_uid, finding_key, verdict, present, reader, mode, "
+                "sop_instance_uids, reason, comment, created_utc) SELECT 1000, study_uid, series_uid, finding_key, "
+                "verdict, present, reader, mode, sop_instance_uids, reason, comment, created_utc FROM feedback LIMIT 1"
             )
             os.kill(os.getpid(), signal.SIGKILL)
 """

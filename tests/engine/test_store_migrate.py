@@ -26,7 +26,9 @@ from tests.conftest import PROJECT_ROOT
 from tests.support.store_migrations import scripts_with
 from tests.support.store_values import SERIES, STATEMENT, assert_same_analysis, filled, make_analysis
 
-FIXTURE = Path(__file__).parent / "data" / "store_0001.sqlite"
+DATA = Path(__file__).parent / "data"
+FIXTURE = DATA / "store_0001.sqlite"
+NEWEST = DATA / "store_0002.sqlite"
 
 
 @pytest.fixture
@@ -58,7 +60,7 @@ def revision(path: Path) -> str:
 def test_the_migrations_make_the_tables_that_the_code_maps(path: Path) -> None:
     with Store.open(path) as store, store._reader.connect() as connection:
         assert compare_metadata(MigrationContext.configure(connection), Base.metadata) == []
-    assert revision(path) == migrate.head_revision() == "0001"
+    assert revision(path) == migrate.head_revision() == "0002"
 
 
 def test_a_fresh_store_makes_no_backup_and_its_folder(tmp_path: Path) -> None:
@@ -75,7 +77,10 @@ def test_a_fresh_store_has_the_schema_of_the_released_fixture(path: Path) -> Non
         with closing(sqlite3.connect(file)) as raw:
             return sorted(raw.execute("SELECT type, name, sql FROM sqlite_master WHERE name NOT LIKE 'sqlite_%'"))
 
-    assert schema(path) == schema(FIXTURE)
+    assert schema(path) == schema(NEWEST)
+    shutil.copy(FIXTURE, path)
+    Store.open(path).close()
+    assert schema(path) == schema(NEWEST), "a migrated store is no different from a fresh one"
 
 
 def test_the_released_fixture_opens_with_everything_in_it(old: Path, catalogue: Catalogue) -> None:
@@ -100,7 +105,7 @@ def test_an_old_store_is_backed_up_whole_and_then_migrated(old: Path, tmp_path: 
     assert backup.parent == old.parent
     assert backup.name.startswith("store.sqlite.backup-0001-")
     assert dump(backup) == before
-    assert revision(old) == "0002"
+    assert revision(old) == "0003"
     with closing(sqlite3.connect(old)) as raw:
         assert raw.execute("SELECT count(*) FROM series WHERE note = description").fetchone() == (2,)
         assert raw.execute("SELECT count(*) FROM feedback").fetchone() == (4,)
@@ -152,7 +157,7 @@ def test_a_newer_store_is_refused_by_both_revisions_and_left_alone(old: Path, tm
     upgrade(old, scripts_with(tmp_path))
     before = dump(old)
     files = sorted(item.name for item in old.parent.iterdir())
-    with pytest.raises(StoreError, match=r"store\.sqlite has revision 0002.*up to 0001") as caught:
+    with pytest.raises(StoreError, match=r"store\.sqlite has revision 0003.*up to 0002") as caught:
         Store.open(old)
     assert (caught.value.code, caught.value.kind) == ("store.newer", "input")
     assert dump(old) == before
@@ -301,9 +306,10 @@ def test_the_passwords_of_a_url_stay_out_of_messages() -> None:
 
 def test_postgresql_gets_the_same_rules() -> None:
     statements = migrate.offline_sql("postgresql")
-    assert "BEFORE UPDATE OR DELETE ON feedback" in statements
+    for table in ("feedback", "read_sessions", "read_events"):
+        assert f"BEFORE UPDATE OR DELETE ON {table}" in statements
     assert "TIMESTAMP WITH TIME ZONE" in statements
-    assert statements.count("CREATE TABLE") == 5
+    assert statements.count("CREATE TABLE") == 13
 
 
 OPENER = """

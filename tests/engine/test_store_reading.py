@@ -24,6 +24,7 @@ from tests.support.store_migrations import scripts_with
 from tests.support.store_values import SERIES, STATEMENT, filled, make_analysis
 
 FIXTURE = Path(__file__).parent / "data" / "store_0001.sqlite"
+NEWEST = Path(__file__).parent / "data" / "store_0002.sqlite"
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="permissions of POSIX folders")
 linux = pytest.mark.skipif(
@@ -121,7 +122,7 @@ def test_a_closed_store_is_read_and_its_file_stays(closed: Path) -> None:
 
 
 def test_no_lock_no_backup_no_switch_of_the_journal(path: Path) -> None:
-    shutil.copy(FIXTURE, path)
+    shutil.copy(NEWEST, path)
     before = sha256(path)
     with Store.open(path, read_only=True) as store:
         assert len(store.list_series()) == 2
@@ -187,7 +188,7 @@ def test_nothing_can_be_written_through_it(closed: Path, catalogue: Catalogue) -
 def test_an_older_store_is_named_with_what_to_do_and_left_alone(path: Path, tmp_path: Path) -> None:
     shutil.copy(FIXTURE, path)
     before = sha256(path)
-    with pytest.raises(StoreError, match=r"store\.sqlite has revision 0001.*reads revision 0002") as caught:
+    with pytest.raises(StoreError, match=r"store\.sqlite has revision 0001.*reads revision 0003") as caught:
         open_reader(parse_url(path), str(path), path, busy_timeout_s=5, scripts=scripts_with(tmp_path))
     assert (caught.value.code, caught.value.kind) == ("store.older", "input")
     assert "Open it once with the application" in caught.value.hint

@@ -11,8 +11,8 @@ NEXT_REVISION = """
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0002"
-down_revision = "0001"
+revision = "0003"
+down_revision = "0002"
 branch_labels = None
 depends_on = None
 
@@ -28,5 +28,5 @@ def scripts_with(folder: Path, then: str = "") -> Path:
     """Our migrations and one more."""
     scripts = folder / "migrations"
     shutil.copytree(migrate.SCRIPTS, scripts, ignore=shutil.ignore_patterns("__pycache__"))
-    (scripts / "versions" / "0002_next.py").write_text(NEXT_REVISION.format(then=then), encoding="utf-8")
+    (scripts / "versions" / "0003_next.py").write_text(NEXT_REVISION.format(then=then), encoding="utf-8")
     return scripts

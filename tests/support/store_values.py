@@ -8,6 +8,7 @@ import numpy as np
 
 from engine.analysis import (
     Analysis,
+    Counterfactual,
     FindingResult,
     GeometrySummary,
     Ledger,
@@ -16,6 +17,7 @@ from engine.analysis import (
     Timings,
 )
 from engine.findings.catalogue import Catalogue
+from engine.store.locations import Location
 from engine.store.records import NewFeedback, SeriesRecord, StudyRecord
 from engine.store.repository import Store
 
@@ -51,6 +53,22 @@ STATEMENT = NewFeedback(
     comment="Streak from the clip, “no blood”\nseen on both slices",
 )
 
+MARKED = replace(
+    STATEMENT,
+    finding_key="meningioma",
+    verdict="disagree",
+    present=False,
+    reason_code="calcification",
+    laterality="left",
+    certainty=80,
+    key_images=("1.2.840.1.5.11",),
+    locations=(
+        Location("point", "1.2.840.1.5.11", ((120.0, 88.5),), ((12.25, -30.5, 41.0),)),
+        Location("box", "1.2.840.1.5.12", ((10.0, 20.0), (30.0, 40.0)), ((1.0, 2.0, 3.0), (4.0, 5.0, 6.0))),
+        Location("mask", "1.2.840.1.5.12", ((1.0, 2.0), (2.0, 4.0)), ((0.0, 0.0, 0.0), (1.0, 1.0, 0.0)), (1, 2, 3)),
+    ),
+)
+
 
 def filled(store: Store) -> Store:
     """Put one study with one series in."""
@@ -60,9 +78,18 @@ def filled(store: Store) -> Store:
 
 
 def make_analysis(
-    catalogue: Catalogue, *, seed: int = 0, covered: int = 4, digest: str = DIGEST, series_uid: str = SERIES.series_uid
+    catalogue: Catalogue,
+    *,
+    seed: int = 0,
+    covered: int = 4,
+    digest: str = DIGEST,
+    series_uid: str = SERIES.series_uid,
+    extras: bool = False,
 ) -> Analysis:
-    """An analysis of 5 prepared over 7 acquired slices whose floats do not end after a few digits."""
+    """An analysis of 5 prepared over 7 acquired slices whose floats do not end after a few digits.
+
+    With `extras` it has counterfactual logits and a pooled feature.
+    """
     random = np.random.default_rng(seed)
     keys = tuple(catalogue)[:covered]
     values = random.normal(size=(covered, 5, 7)).astype(np.float32)
@@ -107,6 +134,8 @@ def make_analysis(
         acquired_weights=random.dirichlet(np.ones(7), size=5).astype(np.float32),
         warnings=("Spacing is not uniform: 7.0 / 1.081 / 4.0 mm — kept.",),
         timings_s=Timings(0.1, 0.2, 1 / 3, 0.01, 0.65),
+        counterfactual=Counterfactual(values.sum(axis=2), values.sum(axis=1)[:, 1:]) if extras else None,
+        pooled_feature=random.normal(size=16).astype(np.float32) if extras else None,
     )
 
 
@@ -124,3 +153,11 @@ def assert_same_analysis(ours: Analysis, theirs: Analysis) -> None:
     ):
         assert one.dtype == other.dtype == np.float32
         np.testing.assert_array_equal(one, other, strict=True)
+    assert (ours.counterfactual is None) is (theirs.counterfactual is None)
+    if ours.counterfactual is not None and theirs.counterfactual is not None:
+        np.testing.assert_array_equal(ours.counterfactual.without_slice, theirs.counterfactual.without_slice)
+        np.testing.assert_array_equal(ours.counterfactual.without_expert, theirs.counterfactual.without_expert)
+    assert (ours.pooled_feature is None) is (theirs.pooled_feature is None)
+    if ours.pooled_feature is not None and theirs.pooled_feature is not None:
+        assert ours.pooled_feature.dtype == np.float32
+        np.testing.assert_array_equal(ours.pooled_feature, theirs.pooled_feature)

@@ -95,8 +95,12 @@ def read_feedback(store: str, keys: Sequence[str], readers: Sequence[str] | None
 
 
 def gather(statements: Sequence[CorrectionRow], rows: Mapping[str, SeriesRow], keys: Sequence[str]) -> Feedback:
-    """Turn standing statements into labels, series by series in the order of their identifiers."""
+    """Turn standing statements into labels, series by series in the order of their identifiers.
+
+    Where readers were adjudicated, the adjudication counts alone.
+    """
     column = {key: index for index, key in enumerate(keys)}
+    statements = _decided(statements)
     covered = [item for item in statements if item.finding_key in column]
     definite = [item for item in covered if item.present is not None]
     by_series: dict[str, list[CorrectionRow]] = {}
@@ -116,6 +120,12 @@ def gather(statements: Sequence[CorrectionRow], rows: Mapping[str, SeriesRow], k
         n_conflicting=n_conflicting,
         n_not_covered=len(statements) - len(covered),
     )
+
+
+def _decided(statements: Sequence[CorrectionRow]) -> list[CorrectionRow]:
+    """Leave out what was decided otherwise: the newest adjudication of a finding stands for all that was said on it."""
+    newest = {(item.series_uid, item.finding_key): item for item in statements if item.role == "adjudication"}
+    return [item for item in statements if newest.get((item.series_uid, item.finding_key), item) is item]
 
 
 def _labels(statements: Iterable[CorrectionRow], column: Mapping[str, int]) -> tuple[NDArray[np.int8], int]:

@@ -1,6 +1,6 @@
-"""Builds store_0001.sqlite, the store as revision 0001 wrote it. Run once, when that revision was released.
+"""Builds store_<revision>.sqlite, the store as the newest revision writes it. Run once, when that revision is released.
 
-Usage: ``python -m tests.engine.data.build_store_0001`` from the project's root, while 0001 is the newest revision.
+Usage: ``python -m tests.engine.data.build_store`` from the project's root. Older fixtures stay as they are.
 """
 
 from __future__ import annotations
@@ -13,13 +13,14 @@ from itertools import count
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from engine.findings.catalogue import load_catalogue
+from engine.findings.catalogue import Catalogue, load_catalogue
 from engine.store.migrate import head_revision
 from engine.store.repository import Store
+from engine.store.workflow import WorklistQuery
 from tests.conftest import PROJECT_ROOT
-from tests.support.store_values import SERIES, STATEMENT, filled, make_analysis
+from tests.support.store_values import MARKED, SERIES, STATEMENT, filled, make_analysis
 
-TARGET = Path(__file__).with_name("store_0001.sqlite")
+TARGET = Path(__file__).with_name(f"store_{head_revision()}.sqlite")
 
 
 def build(path: Path) -> None:
@@ -37,11 +38,24 @@ def build(path: Path) -> None:
         store.add_feedback(replace(STATEMENT, finding_key="lipoma", verdict="unsure", present=None))
         store.add_feedback(replace(STATEMENT, verdict="agree", present=True))
         store.undo_last_feedback(SERIES.series_uid, STATEMENT.reader)
+        read(store, catalogue)
+
+
+def read(store: Store, catalogue: Catalogue) -> None:
+    """What came with revision 0002: a blind read, a marked statement, an adjudication, the queue and a filter."""
+    store.sync_catalogue(catalogue)
+    store.save_analysis(make_analysis(catalogue, seed=2, extras=True))
+    store.add_reader("Dr. Berg", "adjudicator")
+    reading = store.start_reading(SERIES.series_uid, "second", "blind")
+    store.add_feedback(replace(MARKED, reader="second", mode="blind"))
+    store.commit_reading(reading.id)
+    store.add_feedback(replace(STATEMENT, reader="Dr. Berg", role="adjudication", verdict="agree", present=True))
+    store.enqueue(["1.2.840.1.6"])
+    store.save_filter("urgent", WorklistQuery(search="åsa", states=("analysed",), urgencies=("critical",)))
 
 
 def main() -> None:
     """Write the fixture as one file, without its write-ahead log."""
-    assert head_revision() == "0001", "a fixture is built with the revision that it is named after"
     with TemporaryDirectory() as folder:
         path = Path(folder) / "store.sqlite"
         build(path)
