@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 MOST_HELPERS = 8
 MOST_PASSING_IN_A_ROW = 20
+ESTIMATE_FROM = 3
 
 
 @dataclass(frozen=True)
@@ -230,7 +231,7 @@ class _Tally:
     def _left(self, n_files: int | None, seconds: float) -> str:
         if n_files is None:
             return "time left: counting the files"
-        if not self._files_new:
+        if not self._files_new or self._counts.n_new < ESTIMATE_FROM:
             return "time left: not known yet"
         rest = max(0, n_files - self._files_known - self._files_new)
         return f"time left: {_duration(rest * seconds / self._files_new)}"

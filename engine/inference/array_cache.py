@@ -12,6 +12,7 @@ No torch here.
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import json
 import os
 import secrets
@@ -19,7 +20,6 @@ import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -178,13 +178,18 @@ def array_digest(*arrays: NDArray[Any]) -> str:
     return digest.hexdigest()
 
 
-def code_digest(modules: Iterable[ModuleType]) -> str:
-    """Return the sha256 of the sources of packages and modules, so that changed code never meets what old code made."""
+def code_digest(modules: Iterable[str]) -> str:
+    """Return the sha256 of the sources of packages and modules, so that changed code never meets what old code made.
+
+    They are found by name and not imported.
+    """
     digest = hashlib.sha256()
-    for module in modules:
-        roots = getattr(module, "__path__", None)
-        files = sorted(Path(roots[0]).rglob("*.py")) if roots else [Path(module.__file__ or "")]
-        for source in files:
+    for name in modules:
+        spec = importlib.util.find_spec(name)
+        if spec is None or spec.origin is None:
+            raise ModuleNotFoundError(name)
+        roots = spec.submodule_search_locations
+        for source in sorted(Path(roots[0]).rglob("*.py")) if roots else [Path(spec.origin)]:
             digest.update(source.name.encode("utf-8") + b"\0" + source.read_bytes())
     return digest.hexdigest()
 

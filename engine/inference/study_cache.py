@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import importlib.metadata
 import json
 from collections.abc import Mapping
@@ -22,8 +21,15 @@ from engine.progress import NULL_CONTEXT, Context
 
 _PREPARING = ("engine.preprocess", "engine.geometry")
 _PREPARING_LIBRARIES = ("numpy", "scipy")
-_FEATURE_CODE = ("engine.models.backbones", "engine.preprocess.windows", "engine.inference.features")
-_FEATURE_LIBRARIES = ("torch", "timm")
+_FEATURE_CODE = (
+    "engine.models.backbones",
+    "engine.models.lora",
+    "engine.preprocess.windows",
+    "engine.inference.features",
+    "engine.inference.precision",
+    "engine.inference.openvino_runtime",
+)
+_FEATURE_LIBRARIES = ("torch", "timm", "openvino")
 _FEATURES = "features"
 
 
@@ -132,5 +138,12 @@ def _prepared_fields() -> dict[str, Any]:
 @lru_cache(maxsize=4)
 def _code(modules: tuple[str, ...], libraries: tuple[str, ...]) -> str:
     """Name the code that computes: our own by its source, the libraries under it by their versions."""
-    versions = {name: importlib.metadata.version(name) for name in libraries}
-    return code_digest(map(importlib.import_module, modules)) + json.dumps(versions, sort_keys=True)
+    versions = {name: _version(name) for name in libraries}
+    return code_digest(modules) + json.dumps(versions, sort_keys=True)
+
+
+def _version(library: str) -> str:
+    try:
+        return importlib.metadata.version(library)
+    except importlib.metadata.PackageNotFoundError:
+        return ""  # openvino is optional.

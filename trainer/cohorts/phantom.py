@@ -13,14 +13,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-import engine.phantom
-import engine.preprocess
 from engine.errors import TrainingError
 from engine.inference.array_cache import code_digest
 from engine.inference.device import choose_device
 from engine.inference.features import FeatureExtractor
 from engine.inference.helpers import end_with_parent
-from engine.models.backbones.registry import build_backbone, default_registry
+from engine.models.backbones.registry import build_backbone, open_registry
 from engine.phantom.study import PAINTED_KEYS, generate
 from engine.progress import NULL_CONTEXT, Context
 from trainer.config import SPLITS, PhantomCohortConfig, Split, TrainConfig, canonical_digest
@@ -58,11 +56,11 @@ def plan(cohort: PhantomCohortConfig) -> tuple[PhantomCase, ...]:
 
 
 def cohort_features(
-    config: TrainConfig, cache_folder: Path, context: Context = NULL_CONTEXT
+    config: TrainConfig, cache_folder: Path, context: Context = NULL_CONTEXT, backbones: Path | None = None
 ) -> dict[Split, tuple[StudyFeatures, ...]]:
     """Return the features of every case, from the cache where they are there.
 
-    Stopped at any point, a second call goes on with what is missing.
+    Stopped at any point, a second call goes on with what is missing. `backbones` is the folder of the user's weights.
 
     Raises
     ------
@@ -71,60 +69,63 @@ def cohort_features(
     """
     cases = plan(config.cohort)
     cache = FeatureCache(cache_folder, PAINTED_KEYS)
-    digests = {case: feature_digest(case, config) for case in cases}
+    digests = {case: feature_digest(case, config, backbones) for case in cases}
     found = {case: cached for case in cases if (cached := cache.get(digests[case])) is not None}
     missing = [case for case in cases if case not in found]
-    for case, study in _extract_all(missing, config, context):
+    for case, study in _extract_all(missing, config, backbones, context):
         cache.put(digests[case], study)
         found[case] = study
         context.progress(len(found), len(cases), "Painting phantoms and computing features")
     return {split: tuple(found[case] for case in cases if case.split == split) for split in SPLITS}
 
 
-def feature_digest(case: PhantomCase, config: TrainConfig) -> str:
+def feature_digest(case: PhantomCase, config: TrainConfig, backbones: Path | None = None) -> str:
     """Return the sha256 of all that a case's features depend on: seed, specs, weights, and the code that paints."""
     return canonical_digest(
         {
             "seed": case.seed,
             "phantom": config.cohort.spec.model_dump(mode="json"),
             "preprocessing": config.preprocessing.model_dump(mode="json"),
-            "backbone": [config.backbone, default_registry().weights_digest(config.backbone)],
+            "backbone": [config.backbone, open_registry(backbones).weights_digest(config.backbone)],
             "code": _code_digest(),
         }
     )
 
 
-def extract_case(case: PhantomCase, config: TrainConfig, context: Context = NULL_CONTEXT) -> StudyFeatures:
+def extract_case(
+    case: PhantomCase, config: TrainConfig, backbones: Path | None = None, context: Context = NULL_CONTEXT
+) -> StudyFeatures:
     """Paint one phantom, prepare it and compute its features."""
     study = generate(case.seed, config.cohort.spec)
-    features_SD = volume_features(study.volume, config.preprocessing, _extractor(config.backbone), context)
+    extractor = _extractor(config.backbone, backbones)
+    features_SD = volume_features(study.volume, config.preprocessing, extractor, context)
     labels_C = np.array([study.labels[key] for key in PAINTED_KEYS], dtype=np.int8)
     return StudyFeatures(case.identifier, features_SD, labels_C)
 
 
 @lru_cache(maxsize=1)
-def _extractor(backbone: str) -> FeatureExtractor:
-    return FeatureExtractor(build_backbone(backbone), choose_device("cpu"))
+def _extractor(backbone: str, backbones: Path | None) -> FeatureExtractor:
+    return FeatureExtractor(build_backbone(backbone, open_registry(backbones)), choose_device("cpu"))
 
 
 @lru_cache(maxsize=1)
 def _code_digest() -> str:
     """Name the sources that paint and prepare: a changed painter never meets features of the old one."""
-    return code_digest((engine.phantom, engine.preprocess))
+    return code_digest(("engine.phantom", "engine.preprocess"))
 
 
 def _extract_all(
-    cases: list[PhantomCase], config: TrainConfig, context: Context
+    cases: list[PhantomCase], config: TrainConfig, backbones: Path | None, context: Context
 ) -> Iterator[tuple[PhantomCase, StudyFeatures]]:
     if config.workers == 1 or len(cases) < 2 * config.workers:
         for case in cases:
             context.raise_if_cancelled()
-            yield case, extract_case(case, config, context)
+            yield case, extract_case(case, config, backbones, context)
         return
     with ProcessPoolExecutor(
         config.workers, mp_context=multiprocessing.get_context("spawn"), initializer=_start_helper
     ) as pool:
-        futures = {pool.submit(extract_case, case, config): case for case in cases}
+        futures = {pool.submit(extract_case, case, config, backbones): case for case in cases}
         try:
             yield from _as_they_come(futures, context)
         except BrokenProcessPool as error:
