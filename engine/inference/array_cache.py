@@ -145,6 +145,8 @@ class ArrayCache:
         for _, path, size in sorted(found):
             if total + n_bytes <= room:
                 break
+            if path.suffix == _PART_SUFFIX:
+                continue  # Another process is writing it.
             total -= size if _remove(path) else 0
         self._unseen_bytes = 0 if total + n_bytes <= self.limit_bytes - slack else None
 
