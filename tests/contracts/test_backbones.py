@@ -1,4 +1,8 @@
-"""What every backbone keeps; runs on each file of engine/models/backbones and on the tests' own small one."""
+"""What every backbone keeps; runs on each file of engine/models/backbones and on the tests' own small one.
+
+Networks whose weights the user brings run at a small size, on a checkpoint of the tests under the published names; what
+their files state about the full size is checked on the meta device.
+"""
 
 from __future__ import annotations
 
@@ -9,15 +13,25 @@ import pytest
 import torch
 
 from engine.errors import PackageError
+from engine.models.backbones import timm_any
 from engine.models.backbones.conversion import check_plan, converted
 from engine.models.backbones.network import Backbone
 from engine.models.backbones.registry import BackboneRegistry, build_backbone, default_registry
 from engine.models.backbones.spec import BackboneEntry
-from engine.models.lora import adapter_state, apply_lora, load_adapter_state, matched_modules
+from engine.models.lora import (
+    adapter_state,
+    apply_lora,
+    ends_in,
+    load_adapter_state,
+    matched_modules,
+    module_names,
+)
 from engine.models.settings import LoraSettings
+from tests.support.backbones import SMALL, shapes_of, small_entry
 from tests.support.models import tiny_entry
 
-ENTRIES = [*(entry for entry in default_registry().values() if entry.bundled is not None), tiny_entry()]
+ENTRIES = [*(small_entry(entry) for entry in default_registry().values()), tiny_entry()]
+FULL_SIZE = [entry for entry in default_registry().values() if entry.spec.name != timm_any.PREFIX]
 
 
 @pytest.fixture(params=ENTRIES, ids=lambda entry: entry.spec.name)
@@ -31,7 +45,8 @@ def backbone(entry: BackboneEntry) -> Backbone:
 
 
 def picture(entry: BackboneEntry, n: int = 2) -> torch.Tensor:
-    return torch.rand(n, 3, *entry.spec.native_size, generator=torch.Generator().manual_seed(11))
+    size = (n, len(entry.spec.mean), *entry.spec.native_size)
+    return torch.rand(size, generator=torch.Generator().manual_seed(11))
 
 
 def features(backbone: Backbone, x_NMHW: torch.Tensor) -> torch.Tensor:
@@ -61,7 +76,8 @@ def test_frozen_and_always_in_evaluation_mode(backbone: Backbone, entry: Backbon
 
 def test_normalisation_is_applied_inside(backbone: Backbone, entry: BackboneEntry) -> None:
     x_NMHW = picture(entry)
-    mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (entry.spec.mean, entry.spec.std))
+    trailing = (1,) * entry.spec.dimensions
+    mean, std = (torch.tensor(values).view(-1, *trailing) for values in (entry.spec.mean, entry.spec.std))
     with torch.inference_mode():
         network = backbone.network
         by_hand = network.forward_head(network.forward_features((x_NMHW - mean) / std), pre_logits=True)
@@ -112,20 +128,65 @@ def test_network_save_and_load_are_bit_equal(backbone: Backbone, entry: Backbone
 
 
 def test_a_synthetic_checkpoint_with_the_published_names_loads_whole(entry: BackboneEntry) -> None:
-    """Every published tensor arrives at exactly one place: distinct values in, the same values out."""
+    """Every published tensor that is not left out on purpose arrives: distinct values in, the same values out."""
     assert entry.bundled is not None
-    published = {
-        name: torch.full(tensor.shape, index).to(tensor.dtype)
-        for index, (name, tensor) in enumerate(entry.bundled.read().items())
-    }
+    read = entry.bundled.read()
     network = entry.build_network()
-    source = {name: tuple(tensor.shape) for name, tensor in published.items()}
-    target = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
+    source, target = shapes_of(read), shapes_of(network.state_dict())
     plan = entry.plan(source, target)
     check_plan(plan, source, target, "file", entry.spec.display_name)
-    assert network.load_state_dict(dict(converted(plan, published.__getitem__)), strict=True)
-    arrived = sorted(int(tensor.flatten()[0]) for tensor in network.state_dict().values())
-    assert arrived == list(range(len(published)))
+    numbers = {name: number for number, name in enumerate(read)}
+    published = {name: torch.full_like(tensor, numbers[name]) for name, tensor in read.items()}
+    network.load_state_dict(dict(converted(plan, published.__getitem__)), strict=True)
+    arrived = {int(value) for tensor in network.state_dict().values() for value in tensor.unique()}
+    assert arrived == {number for name, number in numbers.items() if name not in plan.dropped}
+
+
+def test_the_grid_holds_what_is_pooled(backbone: Backbone, entry: BackboneEntry) -> None:
+    """Its mean over the positions is the feature exactly where the spec says so: the ledger rests on that."""
+    x = picture(entry)
+    with torch.inference_mode():
+        grid, features_ND = backbone.feature_grid(x), backbone(x)
+    assert grid.ndim == 2 + entry.spec.dimensions
+    assert min(grid.shape[1:-1]) > 1
+    mean_ND = grid.mean(dim=tuple(range(1, grid.ndim - 1)))
+    is_mean = mean_ND.shape == features_ND.shape and torch.allclose(mean_ND, features_ND, atol=1e-4)
+    assert is_mean == (entry.spec.pooled == "mean")
+
+
+def test_gradients_reach_every_part_of_the_grad_cam_layer(backbone: Backbone, entry: BackboneEntry) -> None:
+    seen: list[torch.Tensor] = []
+    layer = backbone.network.get_submodule(entry.spec.gradcam_layer)
+    layer.register_forward_hook(lambda module, inputs, output: seen.append(output))
+    features_ND = backbone(picture(entry, 1).requires_grad_())
+    weights = torch.randn(features_ND.shape, generator=torch.Generator().manual_seed(6))
+    (gradient,) = torch.autograd.grad((features_ND * weights).sum(), seen[-1])
+    by_position = backbone.to_grid(gradient, entry.spec.native_size).abs().amax(dim=-1)
+    assert by_position.ndim == 1 + entry.spec.dimensions
+    # A maximum or a rectifier may let a position pass by; most must matter.
+    assert (by_position > 0).float().mean() > (0.5 if entry.spec.dimensions == 2 else 0.0)
+
+
+def test_every_registered_backbone_has_a_small_size_for_tests() -> None:
+    user_brought = {name for name, entry in default_registry().items() if entry.bundled is None}
+    assert user_brought == set(SMALL)
+
+
+@pytest.mark.parametrize("full", FULL_SIZE, ids=lambda entry: entry.spec.name)
+def test_the_full_size_is_what_the_file_states(full: BackboneEntry) -> None:
+    """On the meta device: the feature's width, every LoRA target, the Grad-CAM layer."""
+    spec = full.resolved(full.reference_config)
+    with torch.device("meta"):
+        network = full.build_network(full.reference_config).eval()
+        x = torch.empty(1, len(spec.mean), *spec.native_size)
+        with torch.no_grad():
+            features_ND = network.forward_head(network.forward_features(x), pre_logits=True)
+    assert features_ND.shape == (1, spec.feature_width)
+    assert network.get_submodule(spec.gradcam_layer)
+    names = module_names(network)
+    for target in spec.lora_targets:
+        assert any(ends_in(name, target) for name in names), target
+    assert spec.input_size(spec.native_size) == spec.native_size
 
 
 def test_digest_names_the_weights(entry: BackboneEntry) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from engine.models.backbones.registry import default_registry
 from engine.models.backbones.spec import BackboneEntry, BackboneSpec, BundledWeights, Config
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 Shapes = dict[str, tuple[int, ...]]
 
+BASE = default_registry()
 DINOV3_SIZES = {"dinov3_base": (768, 12), "dinov3_large": (1024, 24)}
 SIGLIP_POSITIONS = {"medsiglip": 1024, "medgemma_896": 4096}
 DAVIT_WIDTHS, DAVIT_DEPTHS = (256, 512, 1024, 2048), (1, 1, 9, 1)
@@ -197,8 +199,8 @@ def full_size_files() -> Iterator[tuple[str, str, Shapes]]:
 
 def _dinov3_files(width: int, depth: int) -> dict[str, Shapes]:
     return {
-        "meta": dinov3_meta(width, depth),
         "layer": dinov3_hugging_face(width, depth),
+        "meta": dinov3_meta(width, depth),
         "model.layer": dinov3_hugging_face(width, depth, "model.layer"),
         "timm": dinov3_timm(width, depth, biases=True),
         "timm without biases": dinov3_timm(width, depth, biases=False),
@@ -228,6 +230,10 @@ def random_values(shapes: Mapping[str, tuple[int, ...]], seed: int = 5) -> dict[
         values[name] = torch.randn(shape, generator=generator) * (n_in**-0.5 if n_in else 0.3)
         if name.endswith((".weight", "gamma_1", "gamma_2", ".gamma", ".lambda1")) and len(shape) == 1:
             values[name] += 1.0
+        if name.endswith("running_var"):
+            values[name] = 0.5 + values[name].abs()
+        if name.endswith("num_batches_tracked"):
+            values[name] = torch.ones(shape, dtype=torch.int64)
     return values
 
 
@@ -237,9 +243,7 @@ class Small:
 
     build: Callable[[], nn.Module]
     files: Mapping[str, Shapes]
-    feature_width: int
-    native_size: tuple[int, ...]
-    gradcam_layer: str | None = None
+    spec: BackboneSpec
 
 
 def small_entry(entry: BackboneEntry, naming: str | None = None) -> BackboneEntry:
@@ -252,34 +256,32 @@ def small_entry(entry: BackboneEntry, naming: str | None = None) -> BackboneEntr
     def build(config: Config | None = None) -> nn.Module:
         return small.build()
 
-    spec: BackboneSpec = replace(
-        entry.spec,
-        feature_width=small.feature_width,
-        native_size=small.native_size,
-        gradcam_layer=small.gradcam_layer or entry.spec.gradcam_layer,
-    )
     digest = hashlib.sha256(entry.spec.name.encode()).hexdigest()
     bundled = BundledWeights(lambda: random_values(shapes), lambda: digest)
-    return replace(entry, spec=spec, build_network=build, bundled=bundled, resolve=None, needs_config=False)
+    return replace(entry, spec=small.spec, build_network=build, bundled=bundled, resolve=None, needs_config=False)
 
 
 SMALL_DAVIT = {"depths": (1, 1, 2, 1), "embed_dims": (16, 32, 48, 64), "num_heads": (2, 4, 6, 8)}
 SMALL_SIGLIP = {"embed_dim": 48, "depth": 2, "num_heads": 3, "mlp_ratio": 2.0}
 
 
-def _small_dinov3() -> Small:
+def _small_dinov3(spec: BackboneSpec) -> Small:
     from engine.models.backbones._dinov3 import build_vit
 
-    return Small(lambda: build_vit(48, 2, 3), _dinov3_files(48, 2), 48, (64, 64), "blocks.1.norm1")
+    spec = replace(spec, feature_width=48, native_size=(64, 64), gradcam_layer="blocks.1.norm1")
+    return Small(lambda: build_vit(48, 2, 3), _dinov3_files(48, 2), spec)
 
 
-def _small_siglip(head: bool) -> Small:
+def _small_siglip(spec: BackboneSpec) -> Small:
     from engine.models.backbones._siglip import build_siglip
+
+    head = spec.pooled == "map"
 
     def build() -> nn.Module:
         return build_siglip(56, map_head=head, sizes=SMALL_SIGLIP)
 
-    return Small(build, _siglip_files(48, 2, 96, 16, head=head), 48, (56, 56))
+    files = _siglip_files(48, 2, 96, 16, head=head)
+    return Small(build, files, replace(spec, feature_width=48, native_size=(56, 56)))
 
 
 def _small_medimageinsight() -> Small:
@@ -291,25 +293,62 @@ def _small_medimageinsight() -> Small:
         )
         for older in (False, True)
     }
-    return Small(lambda: ProjectedDaVit(24, SMALL_DAVIT), files, 24, (96, 96))
+    spec = replace(BASE["medimageinsight"].spec, feature_width=24, native_size=(96, 96))
+    return Small(lambda: ProjectedDaVit(24, SMALL_DAVIT), files, spec)
 
 
 def _small_timm() -> Small:
     from engine.models.backbones import timm_any
 
-    config = timm_any.config_for("timm:vit_tiny_patch16_224", "token", {"model_args": {"depth": 2}})
-    target = timm_any.build_network(config).state_dict()
-    shapes = {name: tuple(tensor.shape) for name, tensor in target.items()} | _linear("head", 192, 1000)
-    return Small(lambda: timm_any.build_network(config), {"timm": shapes}, 192, (224, 224), "blocks.1.norm1")
+    config = timm_any.config_for("timm:vit_tiny_patch16_224", "avg", {"model_args": {"depth": 2}})
+    shapes = shapes_of(timm_any.build_network(config).state_dict()) | _linear("head", 192, 1000)
+    return Small(lambda: timm_any.build_network(config), {"timm": shapes}, timm_any.resolve(config))
+
+
+SMALL_ATLAS: Config = {
+    "modalities": {
+        "brain_ct": {
+            "image_size": [64, 64, 32],
+            "patch_size": [8, 8, 4],
+            "in_chans": 11,
+            "num_features": 12,
+            "merge_ratio": [2, 2, 2],
+            "local2global": [2, 2, 2],
+        }
+    },
+    "model": {"stages": [1, 1, 1], "atlas_args": {"dim": 24, "num_heads": 2}},
+}
+
+
+def _small_pillar0() -> Small:
+    from engine.models.backbones import pillar0
+
+    target = shapes_of(pillar0.build_network(SMALL_ATLAS).state_dict())
+    shapes = {pillar0.TOWER + name: shape for name, shape in target.items()} | {"model.logit_scale": ()}
+    return Small(lambda: pillar0.build_network(SMALL_ATLAS), {"published": shapes}, pillar0.resolve(SMALL_ATLAS))
+
+
+def _small_deepcntd() -> Small:
+    from engine.models.backbones import deepcntd
+    from engine.models.backbones._encoders3d import TwoEncoders
+
+    def build() -> nn.Module:
+        return TwoEncoders(3, (4, 8, 8, 8), 6)
+
+    spec = replace(deepcntd.SPEC, feature_width=12, native_size=(16, 64, 64))
+    shapes = shapes_of(build().state_dict()) | _linear("head", 8, 75)
+    return Small(build, {"own": shapes}, spec)
 
 
 SMALL: dict[str, Callable[[], Small]] = {
-    "dinov3_base": _small_dinov3,
-    "dinov3_large": _small_dinov3,
-    "medsiglip": lambda: _small_siglip(head=True),
-    "medgemma_896": lambda: _small_siglip(head=False),
+    "dinov3_base": lambda: _small_dinov3(BASE["dinov3_base"].spec),
+    "dinov3_large": lambda: _small_dinov3(BASE["dinov3_large"].spec),
+    "medsiglip": lambda: _small_siglip(BASE["medsiglip"].spec),
+    "medgemma_896": lambda: _small_siglip(BASE["medgemma_896"].spec),
     "medimageinsight": _small_medimageinsight,
     "timm:": _small_timm,
+    "pillar0_headct": _small_pillar0,
+    "deepcntd_standin": _small_deepcntd,
 }
 
 
