@@ -195,6 +195,13 @@ def test_thirds_of_different_rank_and_a_missing_one_cross_over(tmp_path: Path) -
     assert torch.allclose(case.features(tmp_path / "new"), case.features(), atol=1e-5)
 
 
+def test_a_package_without_adapters_can_get_some(case: Case, exported: Path, tmp_path: Path) -> None:
+    write_random_package(tmp_path / "bare", KEYS, case.registry, seed=2)
+    manifest = import_adapter(tmp_path / "bare", exported, tmp_path / "new", registry=case.registry)
+    assert manifest.lora == case.load().manifest.lora
+    assert torch.equal(case.features(tmp_path / "new"), case.features())
+
+
 def edit_config(folder: Path, **changes: Any) -> None:
     path = folder / "adapter_config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | changes))
