@@ -15,7 +15,8 @@ from collections.abc import Callable
 import torch
 
 from engine.explain.ledger import check_ledger, compute_ledger
-from engine.inference.device import choose_device, repeatable, slices_per_batch
+from engine.inference.device import choose_device, repeatable
+from engine.inference.memory import batch_limit
 from engine.models.backbones.registry import build_backbone
 from engine.models.classifier import MoLREClassifier
 from engine.models.settings import MoLRESettings
@@ -43,7 +44,7 @@ def measure(device: torch.device, rounds: int) -> tuple[float, float]:
     classifier = MoLREClassifier(backbone.spec.feature_width, N_FINDINGS, MoLRESettings()).eval()
     torch.nn.init.normal_(classifier.molre.up_KDR, std=0.02)
     x_NMHW = torch.rand(N_SLICES, 3, *backbone.spec.native_size)
-    batch = slices_per_batch(device)
+    batch = batch_limit(device)
 
     def extract() -> torch.Tensor:
         return torch.cat([backbone(part.to(device)).cpu() for part in x_NMHW.split(batch)])

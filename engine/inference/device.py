@@ -5,51 +5,43 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Literal
 
 import torch
 
 from engine.errors import InferenceError
-
-DeviceChoice = Literal["auto", "cpu", "cuda"]
-_CPU_BATCH = 4
-_CUDA_BYTES_PER_SLICE = 256 * 2**20
-_CUDA_BATCH_LIMIT = 64
+from engine.inference.compute import DEVICES
 
 
 def choose_device(choice: str) -> torch.device:
-    """Return the device to use; ``auto`` takes the GPU where there is one.
+    """Return the device to use; ``auto`` takes CUDA where it is, else Apple's GPU, else the CPU.
 
     Raises
     ------
     InferenceError
-        If `choice` is none of ``auto``, ``cpu``, ``cuda``, or is ``cuda`` where there is none (kind ``environment``).
+        If `choice` is none of ``auto``, ``cpu``, ``cuda``, ``mps``, or a GPU that is not there (kind ``environment``).
     """
-    if choice not in ("auto", "cpu", "cuda"):
+    if choice not in DEVICES:
         raise InferenceError(
-            f"The device {choice} is not known.", hint="Choose auto, cpu or cuda.", code="inference.device_unknown"
+            f"The device {choice} is not known.",
+            hint=f"Choose one of {', '.join(DEVICES)}.",
+            code="inference.device_unknown",
         )
-    available = torch.cuda.is_available()
-    if choice == "cuda" and not available:
-        raise InferenceError(
-            "No CUDA device can be used by this installation.",
-            hint="Choose auto or cpu, or install a GPU driver and a CUDA build of torch.",
-            code="inference.no_cuda",
-            kind="environment",
-        )
-    return torch.device("cuda" if available and choice != "cpu" else "cpu")
+    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if choice == "auto":
+        return torch.device(next(name for name, there in available.items() if there))
+    if not available[choice]:
+        raise _no_gpu(choice)
+    return torch.device(choice)
 
 
-def slices_per_batch(device: torch.device) -> int:
-    """Return how many slices go through the backbone at once.
-
-    From the device's total memory, not from what is free now: another batch size could change the last bits of the
-    features. On a CPU four slices are fastest, their activations stay in the cache.
-    """
-    if device.type != "cuda":
-        return _CPU_BATCH
-    total = torch.cuda.get_device_properties(device).total_memory
-    return int(max(1, min(_CUDA_BATCH_LIMIT, total // _CUDA_BYTES_PER_SLICE)))
+def _no_gpu(choice: str) -> InferenceError:
+    words = {"cuda": "CUDA device", "mps": "GPU of Apple's"}[choice]
+    return InferenceError(
+        f"No {words} can be used by this installation.",
+        hint="Choose auto or cpu, or install a GPU driver and a build of torch for it.",
+        code=f"inference.no_{choice}",
+        kind="environment",
+    )
 
 
 @contextmanager

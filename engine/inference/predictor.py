@@ -32,6 +32,7 @@ from engine.explain.subject import Subject
 from engine.findings.catalogue import Catalogue, Finding
 from engine.geometry import Volume, VolumeGeometry
 from engine.inference.array_cache import ArrayCache, CacheError, array_digest
+from engine.inference.compute import Computing
 from engine.inference.device import choose_device, repeatable
 from engine.inference.features import FeatureExtractor
 from engine.inference.study_cache import cached_features, features_key, keep_features
@@ -108,6 +109,8 @@ class Predictor:
         All findings.
     cache
         Where slice features are kept between runs; None keeps none.
+    how
+        Precision of the backbone, and its runtime on a CPU.
 
     Raises
     ------
@@ -122,12 +125,13 @@ class Predictor:
         device: torch.device,
         catalogue: Catalogue,
         cache: ArrayCache | None = None,
+        how: Computing = Computing(),
     ) -> None:
         _require_fit(package, backbone, catalogue)
         _adapt(backbone, package)
         self.package = package
         self._catalogue = catalogue
-        self._extractor = FeatureExtractor(backbone, device)
+        self._extractor = FeatureExtractor(backbone, device, how)
         self._cache = cache
         self._warnings: tuple[str, ...] = ()
         self._weights = _weights_identity(package)
@@ -141,6 +145,7 @@ class Predictor:
         device: str = "auto",
         registry: BackboneRegistry | None = None,
         cache: ArrayCache | None = None,
+        how: Computing = Computing(),
     ) -> Self:
         """Load a package and its backbone.
 
@@ -149,13 +154,13 @@ class Predictor:
         PackageError
             If the package is refused, or the backbone's weights are missing.
         InferenceError
-            If the device is not there.
+            If the device is not there. A precision that it does not have is refused with the first study.
         """
         chosen = choose_device(device)
         package = load_package(package_path, registry)
         reference = package.manifest.backbone
         backbone = build_backbone(reference.name, registry, reference.weights_digest)
-        return cls(package, backbone, chosen, catalogue, cache)
+        return cls(package, backbone, chosen, catalogue, cache, how)
 
     @property
     def identity(self) -> ModelIdentity:
@@ -175,13 +180,16 @@ class Predictor:
         """
         if self._cache is None:
             return self._extractor.features(prepared, context)
-        found = cached_features(self._cache, features_key(prepared, self._network()))
+        key = self._features_key(prepared)
+        found = None if key is None else cached_features(self._cache, key)
         if found is not None:
             return found
         features_SD = self._extractor.features(prepared, context)
-        # Asked again: too little memory may have changed the batch or the device on the way.
+        # Named again: too little memory may have changed the batch or the device on the way.
+        key = self._features_key(prepared)
         try:
-            keep_features(self._cache, features_key(prepared, self._network()), features_SD)
+            if key is not None:
+                keep_features(self._cache, key, features_SD)
         except CacheError as error:
             self._cache = None
             self._warnings = (error.message,)
@@ -201,11 +209,15 @@ class Predictor:
             features_SD = self.features(prepared, context)
             latest = self._latest = _Latest((series_instance_uid, volume.sop_instance_uids), prepared, features_SD)
         keys = self.package.manifest.finding_keys
-        return Subject(self.package.classifier, self._extractor.backbone, keys, latest.features_SD, latest.prepared)
+        # In bfloat16 the features that were shown are not those that the explanation finds inside the network.
+        exact = self._extractor.exact()
+        features_SD = latest.features_SD if exact is self._extractor else exact.features(latest.prepared, context)
+        return Subject(self.package.classifier, self._extractor.backbone, keys, features_SD, latest.prepared)
 
-    def _network(self) -> dict[str, Any]:
-        """Name everything but the voxels that the bytes of the features depend on."""
-        return {**self._weights, **self._extractor.numerics}
+    def _features_key(self, prepared: PreparedVolume) -> str | None:
+        """Name all that the bytes of the features depend on; None where that cannot be told."""
+        numerics = self._extractor.numerics(prepared)
+        return None if numerics is None else features_key(prepared, {**self._weights, **numerics})
 
     def analyse(
         self,
@@ -266,7 +278,7 @@ class Predictor:
             series_instance_uid=acquisition.series_instance_uid,
             geometry=_geometry_summary(acquisition.geometry),
             model=self.identity,
-            device=str(self.device),
+            device=self._extractor.computed_on,
             findings=self._findings(head),
             slices=self._slices(prepared, acquisition.sop_instance_uids, head),
             ledger=Ledger(self.package.manifest.finding_keys, head.ledger_CSK, head.bias_C, head.logits_C),
