@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from engine.errors import PackageError
 from engine.models.backbones.conversion import check_plan
-from engine.models.backbones.convert import network_shapes
+from engine.models.backbones.convert import Terms, convert_checkpoint, network_shapes
 from engine.models.backbones.network import Backbone
-from engine.models.backbones.registry import default_registry
+from engine.models.backbones.registry import BackboneRegistry, build_backbone, default_registry
+from engine.models.backbones.spec import BundledWeights
+from engine.models.backbones.weights import BackboneStore
 from tests.support.backbones import (
     SMALL,
     Shapes,
@@ -129,3 +135,25 @@ def test_a_small_file_loads_whole_and_every_value_arrives_once(name: str, naming
         kept = [torch.cat([v[:n_bias], v[2 * n_bias :]]) if v.shape == (3 * n_bias,) else v for v in kept]
     expected = torch.cat([value.flatten() for value in kept]).sort().values
     assert torch.equal(inside, expected)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("name", [*PARAMETERS])
+def test_a_converted_file_gives_the_same_features_from_the_store(name: str, dtype: torch.dtype, tmp_path: Path) -> None:
+    """Through the file, the store and the registry, as a user's file goes; some are published in bfloat16."""
+    entry = small_entry(REGISTRY[name])
+    assert entry.bundled is not None
+    published = {key: value.to(dtype) for key, value in entry.bundled.read().items()}
+    in_memory = replace(entry, bundled=BundledWeights(lambda: published, entry.bundled.digest))
+    save_file(published, tmp_path / "published.safetensors")
+    store = BackboneStore(tmp_path / "backbones")
+    registry = BackboneRegistry([replace(entry, bundled=None)], store)
+    stored = convert_checkpoint(
+        tmp_path / "published.safetensors", name, registry, store, Terms(entry.spec.licence, entry.spec.origin)
+    )
+    backbone = build_backbone(name, registry)
+    x_NMHW = torch.rand(1, 3, *entry.spec.native_size, generator=torch.Generator().manual_seed(1))
+    with torch.inference_mode():
+        assert torch.equal(backbone(x_NMHW), Backbone(in_memory)(x_NMHW))
+    assert stored.record.n_parameters == sum(value.numel() for value in backbone.network.state_dict().values())
+    assert all(value.dtype == torch.float32 for value in backbone.network.state_dict().values())
