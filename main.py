@@ -40,16 +40,16 @@ def _shots(environment: Environment, out: Path) -> int:
     return take_shots(environment, out)
 
 
-def _train(config: Path, out: Path, context: Context) -> str:
+def _train(config: Path, out: Path, context: Context, backbones: Path) -> str:
     from trainer.__main__ import train_command
 
-    return train_command(config, out, context).text
+    return train_command(config, out, context, backbones).text
 
 
-def _retrain(store: str, base: Path, out: Path, reference: Path, context: Context) -> str:
+def _retrain(store: str, base: Path, out: Path, reference: Path, context: Context, backbones: Path) -> str:
     from trainer.__main__ import retrain_command
 
-    return retrain_command(store, base, out, reference, context).text
+    return retrain_command(store, base, out, reference, context, backbones=backbones).text
 
 
 def _trainer_worker(arguments: Sequence[str]) -> int:

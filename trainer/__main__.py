@@ -112,10 +112,13 @@ def _run(request: Request, emit: EventStream, context: Context) -> Finished:
     config = TrainConfig.from_toml(Path(request.config_path))
     from trainer.training import run_training
 
-    return run_training(config, Path(request.out), emit, context)
+    backbones = None if request.backbones is None else Path(request.backbones)
+    return run_training(config, Path(request.out), emit, context, backbones)
 
 
-def train_command(config_path: Path, out: Path, context: Context = NULL_CONTEXT) -> Finished:
+def train_command(
+    config_path: Path, out: Path, context: Context = NULL_CONTEXT, backbones: Path | None = None
+) -> Finished:
     """Train in this process as a TOML file says.
 
     Raises
@@ -129,7 +132,7 @@ def train_command(config_path: Path, out: Path, context: Context = NULL_CONTEXT)
     config = TrainConfig.from_toml(config_path)
     from trainer.training import run_training
 
-    return run_training(config, out, _epochs_as_progress(context), context)
+    return run_training(config, out, _epochs_as_progress(context), context, backbones)
 
 
 def retrain_command(
@@ -141,6 +144,7 @@ def retrain_command(
     *,
     config: RetrainConfig = RetrainConfig(),
     seed: int = 1,
+    backbones: Path | None = None,
 ) -> Finished:
     """Retrain in this process from the feedback of a store.
 
@@ -161,6 +165,7 @@ def retrain_command(
         out=str(out),
         config=config,
         seed=seed,
+        backbones=None if backbones is None else str(backbones),
     )
     return run_retraining(request, _epochs_as_progress(context), context)
 

@@ -109,12 +109,16 @@ def read_event(line: str) -> Event:
 
 
 class TrainRequest(FrozenConfig):
-    """Train from scratch as `config_path` (TOML) says; everything is written under `out`."""
+    """Train from scratch as `config_path` (TOML) says; everything is written under `out`.
+
+    `backbones` is the folder of weights that the user brought; None: only bundled ones.
+    """
 
     kind: Literal["train"] = "train"
     protocol_version: Literal[1] = PROTOCOL_VERSION
     config_path: str
     out: str
+    backbones: str | None = None
 
 
 class RetrainRequest(FrozenConfig):
@@ -134,6 +138,8 @@ class RetrainRequest(FrozenConfig):
         Only feedback of these readers; None means everybody's.
     config, seed
         How to train.
+    backbones
+        The folder of weights that the user brought; None: only bundled ones.
     description
         Why the retraining was asked for, in a person's words; kept in the candidate's metrics and on its card.
     """
@@ -147,6 +153,7 @@ class RetrainRequest(FrozenConfig):
     readers: tuple[str, ...] | None = None
     config: RetrainConfig = RetrainConfig()
     seed: int = Field(default=1, ge=0, lt=2**31)
+    backbones: str | None = None
     description: str = Field(default="", max_length=MAX_DESCRIPTION)
 
 

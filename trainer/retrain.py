@@ -20,7 +20,7 @@ from engine.inference.calibrate import FindingCalibration, as_calibration
 from engine.inference.calibration_report import CalibrationReport
 from engine.inference.device import choose_device
 from engine.inference.features import FeatureExtractor
-from engine.models.backbones.registry import build_backbone
+from engine.models.backbones.registry import BackboneRegistry, build_backbone, open_registry
 from engine.models.classifier import MoLREClassifier
 from engine.models.lora import apply_lora, load_adapter_state
 from engine.models.manifest import Manifest, ManifestDraft, TrainingRecord
@@ -93,10 +93,11 @@ def run_retraining(request: RetrainRequest, emit: Callable[[Event], None], conte
     config = request.config
     if config.threads is not None:
         torch.set_num_threads(config.threads)
-    parent = load_package(Path(request.base_package))
+    registry = open_registry(None if request.backbones is None else Path(request.backbones))
+    parent = load_package(Path(request.base_package), registry)
     reference = read_reference(Path(request.reference_cohort), parent.manifest)
     feedback = read_feedback(request.store, parent.manifest.finding_keys, request.readers)
-    own = own_features(feedback.series, parent, config.heldout_fraction, context)
+    own = own_features(feedback.series, parent, config.heldout_fraction, registry, context)
     _require_training_studies(own)
     candidate, result = fine_tune(parent, reference, own.train, request, out / CHECKPOINT_FILE, emit, context)
     readings = _readings(candidate, parent.manifest.finding_keys, reference, config)
@@ -126,7 +127,11 @@ def _readings(
 
 
 def own_features(
-    series: Sequence[ReviewedSeries], parent: LoadedPackage, heldout_fraction: float, context: Context = NULL_CONTEXT
+    series: Sequence[ReviewedSeries],
+    parent: LoadedPackage,
+    heldout_fraction: float,
+    registry: BackboneRegistry,
+    context: Context = NULL_CONTEXT,
 ) -> OwnFeatures:
     """Read, prepare and run every reviewed series; what cannot be used is set aside with its reason.
 
@@ -135,7 +140,7 @@ def own_features(
     HeadCTError
         If the machine is at fault, such as too little memory: then no series would fare better.
     """
-    extractor = _extractor(parent)
+    extractor = _extractor(parent, registry)
     sides: dict[bool, list[StudyFeatures]] = {True: [], False: []}
     skipped: list[SkippedSeries] = []
     for done, reviewed in enumerate(series):
@@ -155,8 +160,8 @@ def own_features(
     return OwnFeatures(tuple(sides[False]), tuple(sides[True]), tuple(skipped))
 
 
-def _extractor(parent: LoadedPackage) -> FeatureExtractor:
-    backbone = build_backbone(parent.manifest.backbone.name, None, parent.manifest.backbone.weights_digest)
+def _extractor(parent: LoadedPackage, registry: BackboneRegistry) -> FeatureExtractor:
+    backbone = build_backbone(parent.manifest.backbone.name, registry, parent.manifest.backbone.weights_digest)
     if parent.manifest.lora is not None:
         apply_lora(backbone, parent.manifest.lora.settings)
         load_adapter_state(backbone, parent.adapter)
@@ -317,6 +322,7 @@ def _write_candidate(
         metrics=_metrics(comparison, readings, result, own_digest(own.train, parent.manifest), request),
         card=retrain_card(comparison, readings.calibration, readings.usage, request.description),
         adapter=parent.adapter,
+        registry=open_registry(None if request.backbones is None else Path(request.backbones)),
     )
 
 
@@ -329,6 +335,7 @@ def _draft(parent: Manifest, calibration: Sequence[FindingCalibration], n_own: i
         finding_keys=parent.finding_keys,
         preprocessing=parent.preprocessing,
         molre=parent.molre,
+        fusion_hidden=parent.fusion_hidden,
         lora=parent.lora,
         operating_points={item.key: item.point.threshold for item in calibration},
         training=TrainingRecord(

@@ -16,7 +16,7 @@ from engine.errors import TrainingError
 from engine.explain.usage import ExpertUsage
 from engine.inference.calibrate import FindingCalibration, as_calibration
 from engine.inference.calibration_report import CalibrationReport
-from engine.models.backbones.registry import default_registry
+from engine.models.backbones.registry import BackboneRegistry, open_registry
 from engine.models.classifier import MoLREClassifier
 from engine.models.manifest import BackboneReference, Manifest, ManifestDraft, TrainingRecord
 from engine.models.package import write_package
@@ -41,7 +41,11 @@ Features = Mapping[Split, Sequence[StudyFeatures]]
 
 
 def run_training(
-    config: TrainConfig, out: Path, emit: Callable[[Event], None], context: Context = NULL_CONTEXT
+    config: TrainConfig,
+    out: Path,
+    emit: Callable[[Event], None],
+    context: Context = NULL_CONTEXT,
+    backbones: Path | None = None,
 ) -> Finished:
     """Train a model on phantoms and write it as a package.
 
@@ -55,6 +59,8 @@ def run_training(
         Told of every epoch.
     context
         Told of progress; asked between studies and between steps whether to stop.
+    backbones
+        The folder of weights that the user brought; None: only bundled ones.
 
     Raises
     ------
@@ -64,12 +70,13 @@ def run_training(
         When the context says so; a checkpoint stands in `out` if training had begun.
     """
     package_folder = new_package_folder(out)
+    registry = open_registry(backbones)
     if config.threads is not None:
         torch.set_num_threads(config.threads)
-    features = cohort_features(config, out / FEATURES_FOLDER, context)
+    features = cohort_features(config, out / FEATURES_FOLDER, context, backbones)
     cohort = list_cohort(features, config.reference)
     data_digest = cohort_digest(PAINTED_KEYS, cohort)
-    classifier = new_classifier(config)
+    classifier = new_classifier(config, registry.entry(config.backbone).spec.feature_width)
     data = FitData(PAINTED_KEYS, features["train"], features["validate"])
     settings = _fit_settings(config, data_digest)
     result = fit(classifier, data, settings, out / CHECKPOINT_FILE, epoch_events(emit, settings.max_epochs), context)
@@ -84,11 +91,12 @@ def run_training(
     usage = expert_usage(classifier, PAINTED_KEYS, features["test"])
     manifest = write_package(
         package_folder,
-        _draft(config, report.items, data_digest),
+        _draft(config, report.items, data_digest, registry),
         classifier,
         calibration=as_calibration(report.items),
         metrics=_metrics(config, data_digest, evaluation, report, usage, result),
         card=train_card(config, evaluation, report, usage, data_digest, result.kept_epoch),
+        registry=registry,
     )
     write_reference(out / REFERENCE_FILE, _reference_document(config, manifest, cohort), features)
     return Finished(
@@ -112,9 +120,8 @@ def new_package_folder(out: Path) -> Path:
     return folder
 
 
-def new_classifier(config: TrainConfig) -> MoLREClassifier:
+def new_classifier(config: TrainConfig, width: int) -> MoLREClassifier:
     """Make an untrained classifier; its weights follow from the seed."""
-    width = default_registry().entry(config.backbone).spec.feature_width
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         return MoLREClassifier(width, len(PAINTED_KEYS), config.molre)
@@ -166,8 +173,10 @@ def _fit_settings(config: TrainConfig, data_digest: str) -> FitSettings:
     )
 
 
-def _draft(config: TrainConfig, calibration: Sequence[FindingCalibration], data_digest: str) -> ManifestDraft:
-    entry = default_registry().entry(config.backbone)
+def _draft(
+    config: TrainConfig, calibration: Sequence[FindingCalibration], data_digest: str, registry: BackboneRegistry
+) -> ManifestDraft:
+    entry = registry.entry(config.backbone)
     cohort = config.cohort
     return ManifestDraft(
         name=config.name,
@@ -175,7 +184,7 @@ def _draft(config: TrainConfig, calibration: Sequence[FindingCalibration], data_
         notice=config.notice,
         backbone=BackboneReference(
             name=config.backbone,
-            weights_digest=default_registry().weights_digest(config.backbone),
+            weights_digest=registry.weights_digest(config.backbone),
             feature_width=entry.spec.feature_width,
         ),
         finding_keys=PAINTED_KEYS,

@@ -34,15 +34,16 @@ class Programs:
     shots
         Writes pictures of every screen into a folder; its exit code.
     train
-        Configuration, output folder, context; returns a closing sentence.
+        Configuration, output folder, context, folder of the user's backbones; returns a closing sentence.
     retrain
-        Store, base package, output folder, reference cohort, context; returns a closing sentence.
+        Store, base package, output folder, reference cohort, context, folder of the user's backbones; returns a closing
+        sentence.
     """
 
     window: Callable[[Environment, argparse.Namespace], int]
     shots: Callable[[Environment, Path], int]
-    train: Callable[[Path, Path, Context], str]
-    retrain: Callable[[str, Path, Path, Path, Context], str]
+    train: Callable[[Path, Path, Context, Path], str]
+    retrain: Callable[[str, Path, Path, Path, Context, Path], str]
 
 
 class Environment:

@@ -33,5 +33,9 @@ def run(arguments: argparse.Namespace, environment: Environment) -> int:
     paths = environment.paths
     reference = arguments.reference or find_reference(base, (base.parent, paths.resources, paths.models, paths.runs))
     out = require_folder(arguments.out)
-    say(environment.programs.retrain(str(arguments.store), base, out, reference, ConsoleContext()))
+    say(
+        environment.programs.retrain(
+            str(arguments.store), base, out, reference, ConsoleContext(), environment.paths.backbones
+        )
+    )
     return 0

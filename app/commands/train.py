@@ -26,5 +26,5 @@ def run(arguments: argparse.Namespace, environment: Environment) -> int:
     from app.operations.files import require_folder
 
     require_folder(arguments.out)
-    say(environment.programs.train(arguments.config, arguments.out, ConsoleContext()))
+    say(environment.programs.train(arguments.config, arguments.out, ConsoleContext(), environment.paths.backbones))
     return 0

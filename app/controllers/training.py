@@ -95,9 +95,9 @@ class TrainingController:
 
         paths = self._session.paths
         places = (base.path.parent, paths.resources, paths.models, paths.runs)
-        run = prepare_retraining(paths.runs, store, base, places, options.epochs, options.description)
+        run = prepare_retraining(paths.runs, store, base, places, options.epochs, options.description, paths.backbones)
         finished = run_trainer(trainer_command(run.request_file), self._post_event, context)
-        return read_candidate(finished, self._session.catalogue)
+        return read_candidate(finished, self._session.catalogue, paths.backbones)
 
     def _post_event(self, event: Event) -> None:
         self._session.runner.gui.post(lambda: self._show_event(event))
@@ -139,7 +139,7 @@ class TrainingController:
         self._session.models.training.cancel()
 
 
-def read_candidate(finished: Finished, catalogue: Catalogue) -> Candidate:
+def read_candidate(finished: Finished, catalogue: Catalogue, backbones: Path | None = None) -> Candidate:
     """Verify a candidate and put its comparison with the parent in rows.
 
     Raises
@@ -149,11 +149,12 @@ def read_candidate(finished: Finished, catalogue: Catalogue) -> Candidate:
     TrainingError
         If there is no comparison.
     """
+    from engine.models.backbones.registry import open_registry
     from engine.models.package import verify_package
     from trainer.protocol import read_comparison
 
     path = Path(finished.package_path)
-    manifest = verify_package(path, known_keys=catalogue)
+    manifest = verify_package(path, open_registry(backbones), catalogue)
     if finished.comparison_path is None:
         raise TrainingError(
             f"The retraining wrote {path} but no comparison with its parent.",

@@ -81,7 +81,13 @@ def find_reference(package: Path, places: Iterable[Path]) -> Path:
 
 
 def prepare_retraining(
-    runs: Path, store: str, base: LibraryEntry, places: Iterable[Path], epochs: int | None, description: str = ""
+    runs: Path,
+    store: str,
+    base: LibraryEntry,
+    places: Iterable[Path],
+    epochs: int | None,
+    description: str = "",
+    backbones: Path | None = None,
 ) -> PreparedRun:
     """Make a run folder and write the request into it.
 
@@ -106,6 +112,7 @@ def prepare_retraining(
         out=str(folder / "out"),
         config=RetrainConfig() if epochs is None else RetrainConfig(epochs=epochs),
         description=description,
+        backbones=None if backbones is None else str(backbones),
     )
     try:
         folder.mkdir(parents=True)

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from engine.errors import DicomError, TrainingError
+from engine.models.backbones.registry import default_registry
 from engine.models.package import LoadedPackage, load_package, verify_package
 from engine.store.repository import Store
 from tests.trainer.conftest import TinyRun
@@ -49,7 +50,9 @@ def _tree(folder: Path) -> dict[str, bytes]:
 
 def _own_studies(run: TinyRun, store: str) -> tuple[LoadedPackage, tuple[StudyFeatures, ...]]:
     parent = load_package(run.package)
-    return parent, own_features(read_feedback(store, parent.manifest.finding_keys).series, parent, 0.0).train
+    return parent, own_features(
+        read_feedback(store, parent.manifest.finding_keys).series, parent, 0.0, default_registry()
+    ).train
 
 
 def test_feedback_moves_the_findings_that_were_reviewed(tiny_run: TinyRun, tmp_path: Path) -> None:
@@ -159,7 +162,7 @@ def test_held_out_patients_are_never_trained_on(tiny_run: TinyRun, tmp_path: Pat
     parent = load_package(tiny_run.package)
     series = read_feedback(store, parent.manifest.finding_keys).series
     fraction = float(np.median([int(item.patient_key[:8], 16) / 2**32 for item in series]))
-    own = own_features(series, parent, fraction)
+    own = own_features(series, parent, fraction, default_registry())
     assert (len(own.train), len(own.heldout)) == (2, 2)
     assert not {study.identifier for study in own.train} & {study.identifier for study in own.heldout}
     config = ALL_TRAINED.model_copy(update={"heldout_fraction": fraction})
