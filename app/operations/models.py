@@ -144,6 +144,7 @@ def _usage_lines(usage: Mapping[str, Any] | None) -> list[str]:
 def _finding_line(key: str, description: Mapping[str, Any], measured: Mapping[str, Any]) -> str:
     method = description["calibration"].get(key)
     reading = "raw *" if method is None else method["method"]
+    kept = "  as in the parent:" if measured.get("kept_from_parent") else ""
     reached = measured.get("test") or measured.get("fit") or {}
     shares = " / ".join(
         "?" if reached.get(name) is None else f"{reached[name]['value']:.2f} (n = {reached[name]['n']})"
@@ -152,4 +153,4 @@ def _finding_line(key: str, description: Mapping[str, Any], measured: Mapping[st
     note = f"  {measured['note']}" if measured.get("note") else ""
     missed = "  target missed" if measured.get("target_reached") is False else ""
     point = description["manifest"]["operating_points"][key]
-    return f"{key:<44} {reading:<12} {point:<12.3f} {shares}{note}{missed}".rstrip()
+    return f"{key:<44} {reading:<12} {point:<12.3f} {shares}{kept}{note}{missed}".rstrip()

@@ -6,6 +6,7 @@ Legend: N studies, C findings.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -84,10 +85,20 @@ def write_recalibrated(
         parent,
         _draft(parent.manifest, report),
         calibration=_calibration(parent.calibration, report.items),
-        metrics={**parent.metrics, "calibration": report.to_json()},
+        metrics={**parent.metrics, "calibration": _measured(parent, report)},
         card=f"{card}\n\n{report.markdown(title)}",
         registry=registry,
     )
+
+
+def _measured(parent: VerifiedPackage, report: CalibrationReport) -> dict[str, Any]:
+    """Return the report, with what the parent had measured of the findings that stay as they were."""
+    document = report.to_json()
+    before = parent.metrics.get("calibration", {}).get("findings", {})
+    for key, _ in report.kept:
+        entry = before.get(key, {})
+        document["findings"][key]["parent"] = entry.get("parent", entry)
+    return document
 
 
 def _draft(parent: Manifest, report: CalibrationReport) -> ManifestDraft:

@@ -92,6 +92,20 @@ def test_a_second_calibration_is_a_child_of_the_first(parent: VerifiedPackage, t
     assert second.training.parent_digest == first.digest
 
 
+def test_what_was_measured_of_a_kept_finding_stays(parent: VerifiedPackage, tmp_path: Path) -> None:
+    labels, logits = own_studies()
+    labels[:, 2] = labels[:, 0]
+    write_recalibrated(tmp_path / "1", parent, recalibrate(parent, labels, logits, SETTINGS, "1.csv"), REGISTRY)
+    measured = read_package(tmp_path / "1", REGISTRY).metrics["calibration"]["findings"]["few"]
+    assert measured["n_pos"] == 20
+    for number in (2, 3):
+        before = read_package(tmp_path / str(number - 1), REGISTRY)
+        report = recalibrate(before, *own_studies(), SETTINGS, "later.csv")
+        write_recalibrated(tmp_path / str(number), before, report, REGISTRY)
+    kept = read_package(tmp_path / "3", REGISTRY).metrics["calibration"]["findings"]["few"]
+    assert kept == {"kept_from_parent": True, "note": FEW_LABELS, "parent": measured}
+
+
 def test_nothing_is_written_where_something_is(parent: VerifiedPackage, tmp_path: Path) -> None:
     report = recalibrate(parent, *own_studies(), SETTINGS, "my_labels.csv")
     before = {path: path.read_bytes() for path in parent.path.iterdir()}

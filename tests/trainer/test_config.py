@@ -73,3 +73,23 @@ def test_a_reference_larger_than_the_cohort_is_refused() -> None:
 def test_config_and_protocol_import_without_torch() -> None:
     code = "import sys, trainer.config, trainer.protocol; sys.exit('torch' in sys.modules or 'scipy' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False, timeout=60).returncode == 0
+
+
+def test_calibration_is_platt_and_youden_unless_the_configuration_says_otherwise(tmp_path: Path) -> None:
+    assert (TrainConfig().calibration.method, TrainConfig().calibration.operating_point.rule) == ("platt", "youden")
+    file = tmp_path / "run.toml"
+    file.write_text(
+        '[calibration]\nmethod = "temperature"\n[calibration.operating_point]\nrule = "sensitivity"\ntarget = 0.9\n',
+        encoding="utf-8",
+    )
+    settings = TrainConfig.from_toml(file).calibration
+    assert (settings.method, settings.operating_point.text) == ("temperature", "sensitivity of at least 0.9")
+    file.write_text('[calibration.operating_point]\nrule = "sensitivity"\n', encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"calibration\.operating_point"):
+        TrainConfig.from_toml(file)
+
+
+def test_a_configuration_loads_no_solver() -> None:
+    """The window reads configurations; sklearn and scipy would cost it a second."""
+    code = "import sys, trainer.config; sys.exit(bool({'sklearn', 'scipy', 'torch'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[2], check=False).returncode == 0

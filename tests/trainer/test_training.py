@@ -9,6 +9,8 @@ import pytest
 import torch
 
 from engine.errors import TrainingError
+from engine.inference.calibrate import CalibrationSettings
+from engine.inference.operating_points import OperatingRule
 from engine.models.package import load_package, verify_package
 from engine.phantom.study import PAINTED_KEYS
 from engine.progress import Cancelled
@@ -82,6 +84,17 @@ def test_calibration_and_expert_usage_are_in_the_package_as_measured(tiny_run: T
     card = (tiny_run.package / "MODEL_CARD.md").read_text(encoding="utf-8")
     assert again.markdown("phantoms of the test split") in card
     assert "## Calibration and operating points" in card
+
+
+def test_the_rule_of_the_configuration_decides_the_operating_points(tiny_run: TinyRun, tmp_path: Path) -> None:
+    shutil.copytree(tiny_run.out / "features", tmp_path / "features")
+    rule = OperatingRule(rule="fixed", target=0.3)
+    run_training(tiny_config(calibration=CalibrationSettings(operating_point=rule)), tmp_path, lambda event: None)
+    package = load_package(tmp_path / "package")
+    assert set(package.manifest.operating_points.values()) == {0.3}
+    assert (package.metrics["calibration"]["rule"], package.metrics["calibration"]["target"]) == ("fixed", 0.3)
+    model = (tmp_path / "package" / "model.safetensors").read_bytes()
+    assert model == (tiny_run.package / "model.safetensors").read_bytes()
 
 
 def test_training_moved_the_weights_and_learnt_the_training_set(tiny_run: TinyRun) -> None:
