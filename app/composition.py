@@ -18,7 +18,7 @@ from app.jobs.compute_process import ComputeProcess, Target
 from app.jobs.runner import JobRunner, JobStatus
 from app.logs import close_log, open_log
 from app.operations.export_corrections import export_formats
-from app.settings import AppPaths, Settings, save_settings
+from app.settings import AppPaths, Settings, computing, save_settings
 from app.viewmodels.actions import ExportFormat, RetrainOptions
 from app.viewmodels.findings import Verdict
 from app.viewmodels.jobs import JobRow
@@ -57,7 +57,13 @@ class Application:
         self.models = ReviewModels(settings.reader)
         self.runner = JobRunner(LANES)
         self.compute = ComputeProcess(
-            WorkerSettings(str(paths.catalogue_file), settings.device, settings.threads, str(paths.backbones)),
+            WorkerSettings(
+                str(paths.catalogue_file),
+                settings.device,
+                settings.threads,
+                str(paths.backbones),
+                computing(paths, settings),
+            ),
             worker,
             on_died=lambda: self.runner.gui.post(self._worker_died),
         )

@@ -7,12 +7,13 @@ import os
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import Field, ValidationError
 
 from engine.config import FrozenConfig, describe_validation
 from engine.errors import ConfigError
+from engine.inference.compute import Computing, CpuRuntimeChoice, DeviceChoice, PrecisionChoice
 
 APP_NAME = "head-ct-review"
 RESOURCES = Path(__file__).resolve().parents[1] / "resources"
@@ -70,6 +71,11 @@ class AppPaths:
         return self.cache / "arrays"
 
     @property
+    def graphs(self) -> Path:
+        """Backbones converted for the CPU's own runtime."""
+        return self.cache / "graphs"
+
+    @property
     def settings_file(self) -> Path:
         """The user's settings."""
         return self.config / "settings.json"
@@ -125,6 +131,10 @@ class Settings(FrozenConfig):
         Stands beside every verdict; empty until the reader gives a name.
     device
         Where the classifier computes.
+    precision
+        Of the backbone; auto takes bfloat16 where the hardware has it and the features bear it.
+    cpu_runtime
+        What computes the backbone on a CPU in float32; auto takes OpenVINO where it is installed.
     threads
         CPU threads of the compute worker; None leaves it to torch.
     cache_limit_mb
@@ -136,11 +146,18 @@ class Settings(FrozenConfig):
     """
 
     reader: str = Field(default="", max_length=200)
-    device: Literal["auto", "cpu", "cuda"] = "auto"
+    device: DeviceChoice = "auto"
+    precision: PrecisionChoice = "auto"
+    cpu_runtime: CpuRuntimeChoice = "auto"
     threads: int | None = Field(default=None, ge=1, le=1024)
     cache_limit_mb: int = Field(default=4096, ge=0, le=1 << 24)
     store_url: str | None = None
     window_geometry: str = ""
+
+
+def computing(paths: AppPaths, settings: Settings, precision: PrecisionChoice | None = None) -> Computing:
+    """Return how the backbone is to be computed: as in the settings, but for a precision that was given."""
+    return Computing(precision or settings.precision, settings.cpu_runtime, paths.graphs)
 
 
 @dataclass(frozen=True)

@@ -45,6 +45,7 @@ def analyse_demo(environment: Environment, out: Path) -> list[Path]:
     from app.commands.infer import load_input, model_line, model_path
     from app.operations.files import require_folder
     from app.operations.run_inference import run_inference
+    from app.settings import computing
     from engine.export.analysis_json import write_analysis_json
 
     require_folder(out)
@@ -52,7 +53,13 @@ def analyse_demo(environment: Environment, out: Path) -> list[Path]:
     written = []
     for number, folder in enumerate(sorted(path for path in environment.paths.demo.iterdir() if path.is_dir())):
         loaded = load_input(folder, None, analysable=True)
-        analysis = run_inference(loaded, package, environment.catalogue, environment.settings.device)
+        analysis = run_inference(
+            loaded,
+            package,
+            environment.catalogue,
+            environment.settings.device,
+            how=computing(environment.paths, environment.settings),
+        )
         path = out / ("results.json" if number == 0 else f"results_{folder.name}.json")
         write_analysis_json(analysis, path)
         positive = [finding.label for finding in analysis.findings if finding.positive]

@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING
 
 from app.commands.base import ConsoleContext, Environment, require_existing, say
 from app.errors import EXIT_DONE, EXIT_INTERRUPTED, EXIT_PARTIAL
+from engine.inference.compute import DEVICES, PRECISIONS
 from engine.progress import CancelToken
 
 if TYPE_CHECKING:
     from app.operations.infer_batch import BatchRequest, BatchSummary
     from app.operations.load_series import LoadedSeries
     from engine.analysis import Analysis
+    from engine.inference.compute import Computing
 
 NAME = "infer"
 SUMMARY = "classify a head CT series and write the result as JSON, or every study of a tree into a folder of results"
@@ -29,7 +31,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "input", type=Path, metavar="INPUT", help="folder, file or ZIP of DICOM, or a NIfTI file; with --out-dir a tree"
     )
     parser.add_argument("--model", metavar="NAME|PATH", help="a model package (default: the active one)")
-    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), help="default: as in the settings, else auto")
+    parser.add_argument("--device", choices=DEVICES, help="default: as in the settings, else auto")
+    parser.add_argument("--precision", choices=PRECISIONS, help="of the backbone; default: as in the settings")
     where = parser.add_mutually_exclusive_group(required=True)
     where.add_argument("--out", type=Path, metavar="R.json", help="one series: the result")
     where.add_argument("--out-dir", type=Path, metavar="DIR", help="a tree: results, failures, and what is done")
@@ -77,7 +80,9 @@ def _infer_one(arguments: argparse.Namespace, environment: Environment) -> int:
     loaded = load_input(arguments.input, arguments.series, analysable=True, outputs=outputs)
     package = model_path(environment, arguments.model)
     device = arguments.device or environment.settings.device
-    analysis = run_inference(loaded, package, environment.catalogue, device)
+    analysis = run_inference(
+        loaded, package, environment.catalogue, device, registry=environment.registry, how=_how(arguments, environment)
+    )
     write_analysis_json(analysis, arguments.out)
     if arguments.ledger is not None:
         write_ledger_npz(analysis.ledger, arguments.ledger)
@@ -90,6 +95,12 @@ def _infer_one(arguments: argparse.Namespace, environment: Environment) -> int:
         say(f"warning: {warning}")
     say(model_line(analysis))
     return 0
+
+
+def _how(arguments: argparse.Namespace, environment: Environment) -> Computing:
+    from app.settings import computing
+
+    return computing(environment.paths, environment.settings, arguments.precision)
 
 
 def _infer_tree(arguments: argparse.Namespace, environment: Environment) -> int:
@@ -108,13 +119,14 @@ def _infer_tree(arguments: argparse.Namespace, environment: Environment) -> int:
         n_helpers=arguments.helpers,
         cache_folder=environment.paths.arrays if limit_mb else None,
         cache_limit_bytes=limit_mb << 20,
+        how=_how(arguments, environment),
     )
     with _stopping_orderly() as context:
         summary = infer_batch(request, environment.catalogue, context)
     _tell(summary, request)
     if summary.stopped:
         return EXIT_INTERRUPTED
-    return EXIT_PARTIAL if summary.n_failed else EXIT_DONE
+    return EXIT_PARTIAL if summary.n_defects else EXIT_DONE
 
 
 class _StoppableConsole(ConsoleContext):

@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 
 from app.commands.base import Environment, say
+from engine.inference.compute import DEVICES
 
 NAME = "models"
 SUMMARY = "list, show, verify, install, activate, calibrate model packages, or go back to the one before"
@@ -66,7 +67,7 @@ def _add_calibrate(parser: argparse.ArgumentParser) -> None:
         help="of the operating points: Youden's index, or reach --target (default: youden)",
     )
     parser.add_argument("--target", type=float, metavar="X", help="sensitivity or specificity to reach, such as 0.9")
-    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), help="default: as in the settings, else auto")
+    parser.add_argument("--device", choices=DEVICES, help="default: as in the settings, else auto")
 
 
 def run(arguments: argparse.Namespace, environment: Environment) -> int:
@@ -145,6 +146,7 @@ def _calibrate(arguments: argparse.Namespace, environment: Environment) -> int:
     from app.commands.base import ConsoleContext, require_existing
     from app.operations.calibrate_model import CalibrationRequest, calibrate_model
     from app.operations.models import open_library, package_path
+    from app.settings import computing
 
     request = CalibrationRequest(
         package=package_path(open_library(environment.paths), arguments.model),
@@ -154,6 +156,7 @@ def _calibrate(arguments: argparse.Namespace, environment: Environment) -> int:
         rule=arguments.rule,
         target=arguments.target,
         device=arguments.device or environment.settings.device,
+        how=computing(environment.paths, environment.settings),
     )
     outcome = calibrate_model(request, environment.catalogue, environment.registry, ConsoleContext())
     for study in outcome.skipped:

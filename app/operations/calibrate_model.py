@@ -16,6 +16,7 @@ from app.operations.run_inference import Device
 from engine.dicom.series import require_analysable
 from engine.errors import ConfigError, ExportError, HeadCTError, InferenceError
 from engine.findings.catalogue import Catalogue
+from engine.inference.compute import AUTOMATIC, Computing
 from engine.progress import NULL_CONTEXT, CancelOnly, Context
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ class CalibrationRequest:
     rule: Rule
     target: float | None
     device: Device
+    how: Computing = AUTOMATIC
 
 
 @dataclass(frozen=True)
@@ -104,7 +106,7 @@ def calibrate_model(
     from engine.models.package import read_package
 
     parent = read_package(request.package, registry, catalogue)
-    predictor = Predictor.open(request.package, catalogue, request.device, registry)
+    predictor = Predictor.open(request.package, catalogue, request.device, registry, how=request.how)
     measured, skipped = _run_studies(table, predictor, context)
     if not measured:
         raise _none_usable(table, skipped)

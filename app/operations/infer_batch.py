@@ -19,6 +19,7 @@ from engine.findings.catalogue import Catalogue
 from engine.inference.array_cache import ArrayCache
 from engine.inference.batch import run_batch
 from engine.inference.batch_plan import Analysed, BatchPlan, Failure, Outcome
+from engine.inference.compute import AUTOMATIC, Computing
 from engine.inference.helpers import Helpers
 from engine.progress import NULL_CONTEXT, Cancelled, CancelOnly, CancelToken, Context
 
@@ -51,6 +52,8 @@ class BatchRequest:
         Processes that read and prepare; None decides by device and cores.
     cache_folder, cache_limit_bytes
         Where prepared volumes and features are kept, up to how much; None keeps none.
+    how
+        Precision of the backbone, and its runtime on a CPU.
     """
 
     tree: Path
@@ -63,6 +66,7 @@ class BatchRequest:
     n_helpers: int | None = None
     cache_folder: Path | None = None
     cache_limit_bytes: int = 0
+    how: Computing = AUTOMATIC
 
 
 @dataclass(frozen=True)
@@ -73,8 +77,9 @@ class BatchSummary:
     ----------
     n_new, n_slices
         Series classified by this run, and their prepared slices.
-    n_results
-        All series in the folder, with those of earlier runs.
+    n_results, n_defects
+        All series in the folder, with those of earlier runs, and all that have no result for another reason than their
+        scope.
     n_failed, n_out_of_scope, n_passing
         What this run met without a result: damaged or defective; valid but not the classifier's; and those of the
         failed ones that another run tries again, because the machine or the program was at fault.
@@ -93,6 +98,7 @@ class BatchSummary:
     n_new: int = 0
     n_slices: int = 0
     n_results: int = 0
+    n_defects: int = 0
     n_failed: int = 0
     n_out_of_scope: int = 0
     n_passing: int = 0
@@ -120,7 +126,7 @@ def infer_batch(request: BatchRequest, catalogue: Catalogue, context: Context = 
 
     folder = request.cache_folder
     cache = None if folder is None else ArrayCache(folder, request.cache_limit_bytes)
-    predictor = Predictor.open(request.package_path, catalogue, request.device, request.registry, cache)
+    predictor = Predictor.open(request.package_path, catalogue, request.device, request.registry, cache, request.how)
     results = BatchResults(request.out_dir, RunIdentity(predictor.identity, request.all_series))
     try:
         tally = _Tally(results.n_failures, predictor.identity.notice)
@@ -130,7 +136,7 @@ def infer_batch(request: BatchRequest, catalogue: Catalogue, context: Context = 
             tally.stopped = True
         if request.parquet:
             _write_table(results, predictor)
-        return tally.summary(results.n_results)
+        return tally.summary(results)
     finally:
         results.close()
 
@@ -215,10 +221,16 @@ class _Tally:
             self._files_new += len(outcome.portion.files)
             self._counts = replace(counts, n_ignored=counts.n_ignored + outcome.n_ignored)
 
-    def summary(self, n_results: int) -> BatchSummary:
+    def summary(self, results: BatchResults) -> BatchSummary:
         """Return the counts."""
         seconds = time.monotonic() - self._began
-        return replace(self._counts, n_results=n_results, seconds=seconds, stopped=self.stopped)
+        return replace(
+            self._counts,
+            n_results=results.n_results,
+            n_defects=results.n_defects,
+            seconds=seconds,
+            stopped=self.stopped,
+        )
 
     def text(self, n_files: int | None) -> str:
         """Return a line: what is done, how fast, and how long the rest takes if it is like what was seen so far."""

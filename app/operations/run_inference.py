@@ -6,21 +6,32 @@ Torch is imported inside the functions: the window's process imports this packag
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING
 
 from app.operations.load_series import LoadedSeries, warning_texts
 from engine.analysis import Analysis
 from engine.dicom.series import require_analysable
 from engine.findings.catalogue import Catalogue
+from engine.inference.compute import AUTOMATIC, Computing, DeviceChoice
 from engine.progress import NULL_CONTEXT, Context
 
-Device = Literal["auto", "cpu", "cuda"]
+if TYPE_CHECKING:
+    from engine.models.backbones.registry import BackboneRegistry
+
+Device = DeviceChoice
 
 
 def run_inference(
-    loaded: LoadedSeries, package_path: Path, catalogue: Catalogue, device: Device, context: Context = NULL_CONTEXT
+    loaded: LoadedSeries,
+    package_path: Path,
+    catalogue: Catalogue,
+    device: Device,
+    context: Context = NULL_CONTEXT,
+    *,
+    registry: BackboneRegistry | None = None,
+    how: Computing = AUTOMATIC,
 ) -> Analysis:
-    """Prepare and classify a series with one model package.
+    """Prepare and classify a series with one model package, whose backbone is found in the registry.
 
     Raises
     ------
@@ -34,7 +45,7 @@ def run_inference(
     require_analysable(loaded.series)
     from engine.inference.predictor import Predictor
 
-    predictor = Predictor.open(package_path, catalogue, device)
+    predictor = Predictor.open(package_path, catalogue, device, registry, how=how)
     return predictor.analyse(
         loaded.volume,
         study_instance_uid=loaded.series.study.instance_uid,

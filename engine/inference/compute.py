@@ -36,5 +36,7 @@ class Computing:
     runtime_folder: Path | None = None
 
 
+AUTOMATIC = Computing()
+
 EXACT = Computing("float32", "torch")
 """torch in float32: what training, calibration and explanations use."""

@@ -14,6 +14,7 @@ from engine.analysis import Analysis, ModelIdentity
 from engine.errors import HeadCTError
 from engine.explain.maps import SliceMap, SliceMapRequest
 from engine.geometry import VolumeGeometry
+from engine.inference.compute import AUTOMATIC, Computing
 
 UNKNOWN_REQUEST = -1
 """The request id of a `Failed` that answers no request: the worker could not start, or something unreadable came."""
@@ -27,6 +28,7 @@ class WorkerSettings:
     device: str
     threads: int | None
     backbones_folder: str | None = None
+    how: Computing = AUTOMATIC
 
 
 @dataclass(frozen=True)

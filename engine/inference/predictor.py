@@ -32,7 +32,7 @@ from engine.explain.subject import Subject
 from engine.findings.catalogue import Catalogue, Finding
 from engine.geometry import Volume, VolumeGeometry
 from engine.inference.array_cache import ArrayCache, CacheError, array_digest
-from engine.inference.compute import Computing
+from engine.inference.compute import AUTOMATIC, Computing
 from engine.inference.device import choose_device, repeatable
 from engine.inference.features import FeatureExtractor
 from engine.inference.study_cache import cached_features, features_key, keep_features
@@ -125,7 +125,7 @@ class Predictor:
         device: torch.device,
         catalogue: Catalogue,
         cache: ArrayCache | None = None,
-        how: Computing = Computing(),
+        how: Computing = AUTOMATIC,
     ) -> None:
         _require_fit(package, backbone, catalogue)
         _adapt(backbone, package)
@@ -145,7 +145,7 @@ class Predictor:
         device: str = "auto",
         registry: BackboneRegistry | None = None,
         cache: ArrayCache | None = None,
-        how: Computing = Computing(),
+        how: Computing = AUTOMATIC,
     ) -> Self:
         """Load a package and its backbone.
 

@@ -231,7 +231,10 @@ class _Worker:
         from engine.inference.predictor import Predictor
 
         self._predictor = None
-        predictor = Predictor.open(Path(request.package_path), catalogue, self._settings.device, self._registry())
+        settings = self._settings
+        predictor = Predictor.open(
+            Path(request.package_path), catalogue, settings.device, self._registry(), how=settings.how
+        )
         self._predictor = predictor
         return ModelLoaded(request.request_id, predictor.identity, predictor.package.manifest.finding_keys)
 
