@@ -17,7 +17,7 @@ Research use only. Not a medical device; not for diagnosis.
 Without a command the window opens, on the PATHs if any are given."""
 EPILOG = """\
 exit codes: 0 done, 2 usage, 3 bad input, 4 out of scope, 5 environment, 6 a batch
-with studies that gave no result for another reason than their scope, 70 a bug (with a report), 130 interrupted"""
+in whose folder studies have no result for another reason than their scope, 70 a bug (with a report), 130 interrupted"""
 FIXED_OPTIONS_WITH_VALUE = ("--home",)
 
 

@@ -60,6 +60,8 @@ class BatchResults:
         What is done, as the files say.
     n_results, n_failures
         Lines that stand.
+    n_defects
+        Failures that stand for another reason than the classifier's scope.
 
     Raises
     ------
@@ -72,6 +74,7 @@ class BatchResults:
         self.finished = Finished()
         self.n_results = 0
         self.n_failures = 0
+        self.n_defects = 0
         self._failures: set[tuple[str, str, str]] = set()
         self._presence = Presence(folder / RESULTS_FILE)
         if not self._presence.alone:
@@ -135,6 +138,7 @@ class BatchResults:
 
     def _count_failure(self, failure: Failure) -> None:
         self.n_failures += 1
+        self.n_defects += failure.kind != "scope"
         self._failures.add(failure.identity)
         if not failure.passing:
             self._mark(failure.study_instance_uid, failure.series_instance_uid)

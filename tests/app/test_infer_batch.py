@@ -81,7 +81,7 @@ def test_the_best_series_of_a_study_or_all(tmp_path: Path, phantoms: Path, packa
     best = run(tree, tmp_path / "best", package, catalogue)
     found = lines(tmp_path / "best" / "results.jsonl")
     assert [line["source"] for line in found] == [str(tree / "study" / "whole"), str(tree / "zz")]
-    assert (best.n_new, best.n_failed, best.n_out_of_scope) == (2, 0, 0)
+    assert (best.n_new, best.n_failed, best.n_out_of_scope, best.n_defects) == (2, 0, 0, 0)
     every = run(tree, tmp_path / "all", package, catalogue, all_series=True)
     assert every.n_new == 3
     sources = [line["source"] for line in lines(tmp_path / "all" / "results.jsonl")]
@@ -130,6 +130,7 @@ def test_a_mistake_with_one_study_stops_no_other_and_is_tried_again(
     first = run(phantoms, tmp_path / "out", package, catalogue)
     assert (first.n_new, first.n_failed, first.n_passing) == (5, 1, 1)
     (failure,) = lines(tmp_path / "out" / "failures.jsonl")
+    assert first.n_defects == 1
     assert failure["kind"] == "bug"
     assert failure["source"] == str(phantoms / "1")
     assert failure["study_instance_uid"]
