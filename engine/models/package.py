@@ -332,6 +332,10 @@ def _check_backbone(path: Path, manifest: Manifest, registry: BackboneRegistry) 
     if spec.feature_width != wanted.feature_width:
         reason = f"feature width {wanted.feature_width}, but {spec.name} has {spec.feature_width}"
         raise refused(f"{path}: {MANIFEST_FILE}", reason, "backbone_width")
+    n_channels = manifest.preprocessing.n_channels
+    if n_channels != len(spec.mean):
+        reason = f"its preprocessing gives {n_channels} channels, but {spec.name} reads {len(spec.mean)}"
+        raise refused(f"{path}: {MANIFEST_FILE}", reason, "backbone_channels")
 
 
 def _parse_calibration(content: bytes, manifest: Manifest, source: str) -> Calibration:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import pickle
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,8 +17,9 @@ from engine.models.backbones.checkpoint import open_checkpoint
 from engine.models.backbones.convert import Terms, convert_checkpoint, read_config
 from engine.models.backbones.registry import BackboneRegistry, build_backbone
 from engine.models.backbones.weights import BackboneStore
+from engine.preprocess.spec import PreprocessSpec
 from engine.progress import Cancelled
-from tests.support.models import build_tiny_network, tiny_checkpoint, tiny_entry
+from tests.support.models import TINY_SPEC, build_tiny_network, tiny_checkpoint, tiny_entry
 
 TERMS = Terms("Apache-2.0", "made by a test")
 
@@ -158,7 +160,13 @@ class _Runs:
 
 @pytest.mark.parametrize(
     "content",
-    [b"", b"no checkpoint at all", pickle.dumps(_Runs(), protocol=2), b"PK\x03\x04 cut", (10**6).to_bytes(8, "little") + b"{"],
+    [
+        b"",
+        b"no checkpoint at all",
+        pickle.dumps(_Runs(), protocol=2),
+        b"PK\x03\x04 cut",
+        (10**6).to_bytes(8, "little") + b"{",
+    ],
 )
 def test_what_is_no_checkpoint_is_refused_and_never_run(
     content: bytes, tmp_path: Path, registry: BackboneRegistry, store: BackboneStore, monkeypatch: pytest.MonkeyPatch
@@ -235,3 +243,15 @@ def test_a_configuration_that_is_none_is_refused(content: str, tmp_path: Path) -
     with pytest.raises(PackageError) as caught:
         read_config(tmp_path / "config.json")
     assert caught.value.code == "backbone.config"
+
+
+def test_what_a_configuration_decides_is_kept_with_the_weights_and_found_again(
+    tmp_path: Path, store: BackboneStore
+) -> None:
+    """Preparation included: a network of another grid must not be given the usual one."""
+    wider = replace(TINY_SPEC, size_rule="multiple", size_multiple=8, preprocessing=PreprocessSpec(size_px=(96, 96)))
+    registry = BackboneRegistry([replace(tiny_entry(), resolve=lambda config: wider)], store)
+    stored = convert_checkpoint(as_torch(tmp_path), "tiny", registry, store, TERMS)
+    spec = registry.entry("tiny", stored.record.weights_digest).spec
+    assert spec == wider
+    assert spec.input_size((33, 40)) == (40, 40)

@@ -25,6 +25,7 @@ from engine.models.lora import adapter_state, apply_lora
 from engine.models.manifest import LoraReference, ManifestDraft, parse_manifest, seal_manifest
 from engine.models.package import load_package, verify_package, write_package
 from engine.models.settings import LoraSettings
+from engine.preprocess.spec import PreprocessSpec
 from tests.support.models import (
     TINY_WIDTH,
     draft,
@@ -404,3 +405,11 @@ def test_verification_needs_no_torch(tmp_path: Path) -> None:
         [sys.executable, "-c", code, str(tmp_path / "real")], capture_output=True, text=True, check=True
     )
     assert done.stdout.split() == ["tests-only", "[]"]
+
+
+def test_a_package_whose_preprocessing_does_not_fill_the_backbones_channels_is_refused(tmp_path: Path) -> None:
+    two_windows = PreprocessSpec(align=False, windows_hu=((0.0, 80.0), (-20.0, 180.0)))
+    with pytest.raises(PackageError) as caught:
+        write_random_package(tmp_path / "package", ("aneurysm",), tiny_registry(), preprocessing=two_windows)
+    assert caught.value.code == "package.backbone_channels"
+    assert "2 channels, but tiny reads 3" in caught.value.message

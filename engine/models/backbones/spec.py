@@ -101,13 +101,16 @@ RESOLVED_FIELDS = (
     "size_rule",
     "size_multiple",
     "lora_targets",
+    "preprocessing",
 )
 """Facts that a network's own configuration may decide; they are kept with its stored weights."""
 
 
 def resolved_facts(spec: BackboneSpec) -> dict[str, Any]:
     """Return the facts of `RESOLVED_FIELDS` as plain values for the record of stored weights."""
-    return {name: list(value) if isinstance(value := getattr(spec, name), tuple) else value for name in RESOLVED_FIELDS}
+    facts = {name: getattr(spec, name) for name in RESOLVED_FIELDS}
+    plain = {name: list(value) if isinstance(value, tuple) else value for name, value in facts.items()}
+    return {**plain, "preprocessing": spec.preprocessing.model_dump(mode="json")}
 
 
 def with_facts(spec: BackboneSpec, facts: Mapping[str, Any]) -> BackboneSpec:
@@ -116,6 +119,8 @@ def with_facts(spec: BackboneSpec, facts: Mapping[str, Any]) -> BackboneSpec:
     changed: dict[str, Any] = {
         name: tuple(value) if isinstance(value, list) else value for name, value in facts.items() if name in known
     }
+    if "preprocessing" in changed:
+        changed["preprocessing"] = PreprocessSpec.model_validate(changed["preprocessing"])
     return replace(spec, **changed)
 
 
