@@ -11,7 +11,7 @@ from PySide6.QtWidgets import QComboBox, QMainWindow, QMenu, QToolBar, QWidget
 from app.viewmodels.viewer import PRESETS, ViewerModel
 from app.views import theme
 from app.views.bindings import bind
-from app.views.commands import GROUPS, Command
+from app.views.commands.base import GROUPS, Command
 
 TOOLBAR_ORDER = (
     ("open_folder", "open_file", "analyse"),
@@ -40,8 +40,8 @@ def make_actions(
         action.setStatusTip(command.help)
         if command.icon:
             action.setIcon(theme.icon(resources, command.icon))
+        action.setCheckable(bool(command.check_group) or command.is_on is not None)
         if command.check_group:
-            action.setCheckable(True)
             groups.setdefault(command.check_group, QActionGroup(window)).addAction(action)
         action.triggered.connect(lambda _=False, run=command.handler: run())
         owner.addAction(action)
@@ -55,12 +55,24 @@ def tooltip(command: Command) -> str:
     return f"{command.text.rstrip('…')}{key}" + (f"\n{command.help}" if command.help else "")
 
 
+def refresh_actions(commands: tuple[Command, ...], actions: dict[str, QAction]) -> None:
+    """Enable what can be done now and check what is on; a disabled button keeps its tooltip, which is its help."""
+    for command in commands:
+        if command.enabled is not None:
+            actions[command.id].setEnabled(command.enabled())
+        if command.is_on is not None:
+            actions[command.id].setChecked(command.is_on())
+
+
 def fill_menus(window: QMainWindow, commands: tuple[Command, ...], actions: dict[str, QAction]) -> None:
     """Add one menu per group."""
     for group in GROUPS:
+        members = [actions[command.id] for command in commands if command.group == group]
+        if not members:
+            continue
         menu = QMenu(group, window)
         menu.setToolTipsVisible(True)
-        menu.addActions([actions[command.id] for command in commands if command.group == group])
+        menu.addActions(members)
         window.menuBar().addMenu(menu)
 
 

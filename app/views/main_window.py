@@ -24,8 +24,9 @@ from app.viewmodels.review import ReviewModels
 from app.views import theme
 from app.views.bindings import bind
 from app.views.cine import Cine
-from app.views.command_actions import PresetBox, fill_menus, make_actions, make_toolbar
-from app.views.commands import Command, build_commands
+from app.views.command_actions import PresetBox, fill_menus, make_actions, make_toolbar, refresh_actions
+from app.views.commands.base import Command
+from app.views.commands.registry import build_commands
 from app.views.panels.evidence_panel import EvidencePanel
 from app.views.panels.feedback_box import FeedbackBox
 from app.views.panels.findings_panel import FindingsPanel
@@ -33,7 +34,7 @@ from app.views.panels.job_status import JobStatus
 from app.views.panels.notices_bar import NoticesBar
 from app.views.panels.study_list import StudyListPanel
 from app.views.slice_view import SliceView
-from app.views.window_commands import WindowCommands
+from app.views.targets.registry import Targets
 
 TITLE = "Head CT review"
 BANNER = "RESEARCH USE ONLY — not a medical device, not for diagnosis"
@@ -53,7 +54,7 @@ class MainWindow(QMainWindow):
         self.setAcceptDrops(True)
         self._make_panels()
         self.cine = Cine(models.viewer, self)
-        self.command_target = WindowCommands(self, models, actions)
+        self.command_target = Targets(self, models, actions)
         self.commands: tuple[Command, ...] = build_commands(self.command_target)
         self.command_actions = make_actions(self.commands, self, self.slice_view, resources)
         fill_menus(self, self.commands, self.command_actions)
@@ -154,13 +155,9 @@ class MainWindow(QMainWindow):
         bind(self, models.viewer.probe_changed, self._follow_probe)
         bind(self, models.library.changed, self._show_banner)
         bind(self, models.preferences.changed, self._show_reader)
-        bind(self, models.studies.current_changed, self._enable)
-        bind(self, models.studies.row_changed, self._enable)
-        bind(self, models.studies.rows_changed, self._enable)
-        bind(self, models.findings.selected_changed, self._enable)
-        bind(self, models.findings.rows_changed, self._enable)
-        bind(self, models.findings.row_changed, self._enable)
-        bind(self, models.jobs.changed, self._enable)
+        signals = [signal for target in self.command_target.all() for signal in target.changes()]
+        for signal in dict.fromkeys(signals):
+            bind(self, signal, self._enable)
         for follow in (self._follow_volume, self._show_banner, self._show_reader, self._enable, self._follow_preset):
             follow()
         self._follow_tool(models.viewer.tool)
@@ -213,17 +210,7 @@ class MainWindow(QMainWindow):
         self.reader_text.setText(f"Reader: {reader}" if reader else "No reader named (Ctrl+,)")
 
     def _enable(self, *_: object) -> None:
-        """Enable what can be done now; a disabled button is never a dead end: its tooltip keeps the help."""
-        models, actions = self.models, self.command_actions
-        row = models.studies.current
-        can_analyse = row is not None and row.kind == "volume" and row.state != "analysing"
-        selected = models.findings.selected
-        can_judge = selected is not None and selected.covered
-        shown = models.viewer.volume is not None
-        enabled = {"analyse": can_analyse, "cancel": models.jobs.current is not None, "volume": shown, "fit": shown}
-        enabled |= dict.fromkeys(("agree", "disagree", "unsure", "jump", "jump_against"), can_judge)
-        for name, on in enabled.items():
-            actions[name].setEnabled(on)
+        refresh_actions(self.commands, self.command_actions)
 
     # -- dropping files -----------------------------------------------------------------------------------------
 

@@ -128,7 +128,7 @@ def _dialog(out: Path, window: MainWindow, name: str) -> Path:
 def _volume(out: Path, window: MainWindow) -> list[Path]:
     """Take the 3D view in each look, or its message where it cannot run. A native surface: the screen is asked."""
     window.command_actions["volume"].trigger()
-    view = window.command_target.volume_window
+    view = window.command_target.view.volume_window
     if view is None:
         raise RuntimeError("the action volume opened no window")
     settle(VOLUME_LIMIT_S, until=lambda: view.settled)

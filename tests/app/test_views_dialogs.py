@@ -268,7 +268,7 @@ def test_the_3d_view_renders_both_looks_and_closes_cleanly(qtbot: QtBot, shown: 
     window, _ = shown
     models.viewer.set_volume(make_head((12, 64, 64)), None)
     window.command_actions["volume"].trigger()
-    view = window.command_target.volume_window
+    view = window.command_target.view.volume_window
     assert view is not None
     qtbot.waitUntil(lambda: view.settled, timeout=60_000)
     assert view.rendering, view.message.text()
@@ -278,7 +278,7 @@ def test_the_3d_view_renders_both_looks_and_closes_cleanly(qtbot: QtBot, shown: 
         pixels = _array(view.screen().grabWindow(view.winId()).toImage())
         assert pixels[100:-100, 150:-150].std() > 5
     window.close()
-    assert window.command_target.volume_window is None
+    assert window.command_target.view.volume_window is None
 
 
 def _array(image: QImage) -> np.ndarray:
@@ -294,7 +294,7 @@ def test_without_opengl_only_the_3d_view_says_so(
     monkeypatch.setattr(volume_window, "opengl_renderer", lambda: "")
     models.viewer.set_volume(make_head((6, 32, 32)), None)
     window.command_actions["volume"].trigger()
-    view = window.command_target.volume_window
+    view = window.command_target.view.volume_window
     assert view is not None
     qtbot.waitUntil(lambda: view.settled, timeout=60_000)
     assert view.message.text() == NO_OPENGL

@@ -24,7 +24,7 @@ from app.viewmodels.review import ReviewModels
 from app.viewmodels.status import AnalysisStatus
 from app.viewmodels.viewer import PRESETS, SeriesInfo
 from app.views import theme
-from app.views.commands import checked
+from app.views.commands.base import checked
 from app.views.main_window import MainWindow
 from app.views.panels.findings_items import MARK_PX, ROW_ROLE, SLIM_BAR_PX, UNCALIBRATED_SIGN, VALUE_ROLE, VERDICT_PX
 from app.views.panels.study_list import badge

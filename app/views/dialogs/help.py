@@ -5,7 +5,7 @@ from __future__ import annotations
 from PySide6.QtGui import QKeySequence
 from PySide6.QtWidgets import QDialog, QDialogButtonBox, QLineEdit, QTextBrowser, QVBoxLayout, QWidget
 
-from app.views.commands import GROUPS, Command
+from app.views.commands.base import GROUPS, Command
 
 MOUSE = (
     ("Wheel", "Scroll slices"),

@@ -1,0 +1,49 @@
+"""What the actions on analysis, models, training do in the window."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from app.views.dialogs.models import ModelsDialog
+from app.views.dialogs.retrain import RetrainDialog
+from app.views.targets.base import Target
+
+if TYPE_CHECKING:
+    from psygnal import SignalInstance
+
+
+class ModelCommands(Target):
+    """Implements `ModelTarget`."""
+
+    def changes(self) -> tuple[SignalInstance, ...]:
+        """Another series, another state of it, or a job that began or ended."""
+        studies = self._models.studies
+        return (studies.current_changed, studies.row_changed, studies.rows_changed, self._models.jobs.changed)
+
+    def can_analyse(self) -> bool:
+        """Say whether the current series is a volume that is not being analysed."""
+        row = self._models.studies.current
+        return row is not None and row.kind == "volume" and row.state != "analysing"
+
+    def can_cancel(self) -> bool:
+        """Say whether a job runs."""
+        return self._models.jobs.current is not None
+
+    def analyse_current(self) -> None:
+        """Run the model on the current series."""
+        uid = self._models.studies.current_uid
+        if uid is not None:
+            self._actions.analyse(uid)
+
+    def cancel_current_job(self) -> None:
+        """Stop the running job."""
+        self._window.job_status.request_cancel()
+
+    def open_retrain(self) -> None:
+        """Open the retraining dialog; training goes on when it is closed."""
+        self._actions.plan_retraining()
+        self._dialogs.show("retrain", RetrainDialog(self._models.training, self._actions, self._window))
+
+    def open_models(self) -> None:
+        """Open the models dialog."""
+        self._dialogs.show("models", ModelsDialog(self._models.library, self._actions, self._window))

@@ -1,0 +1,36 @@
+"""What the actions on the reasons for a finding do in the window."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from app.views.targets.base import Target
+
+if TYPE_CHECKING:
+    from psygnal import SignalInstance
+
+
+class WhyCommands(Target):
+    """Implements `WhyTarget`."""
+
+    def changes(self) -> tuple[SignalInstance, ...]:
+        """Another finding, or another state of it."""
+        findings = self._models.findings
+        return (findings.selected_changed, findings.rows_changed, findings.row_changed)
+
+    def can_jump(self) -> bool:
+        """Say whether the selected finding is covered by the model."""
+        selected = self._models.findings.selected
+        return selected is not None and selected.covered
+
+    def toggle_evidence(self) -> None:
+        """Show or hide the evidence strip."""
+        self._window.evidence_panel.setVisible(self._window.evidence_panel.isHidden())
+
+    def jump_to_strongest(self, against: bool) -> None:
+        """Show the slice that pushed the finding most."""
+        self._models.evidence.jump_to_strongest(against)
+
+    def toggle_split(self) -> None:
+        """Split the ledger's bars, or not."""
+        self._models.evidence.split = not self._models.evidence.split
