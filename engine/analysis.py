@@ -103,9 +103,10 @@ class Counterfactual:
     ----------
     without_slice
         float32 (C, S): logits with slice s left out of the pooling, attention renormalised over the others. A study
-        of one slice has none without it: its column holds the bias.
+        of one slice has none without it: its column is NaN.
     without_expert
-        float32 (C, K): logits with the term of expert k left out, attention as it was.
+        float32 (C, K): logits with the term of expert k left out; the other gates stay as they were routed, and
+        attention follows the changed features.
     """
 
     without_slice: NDArray[np.float32]

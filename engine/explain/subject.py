@@ -18,7 +18,7 @@ from engine.explain.plain_head import plain_head
 from engine.models.backbones.network import Backbone
 from engine.models.classifier import MoLREClassifier
 from engine.preprocess.spec import PreparedVolume
-from engine.preprocess.windows import to_channels
+from engine.preprocess.windows import to_channels, to_volume
 from engine.progress import NULL_CONTEXT, Context
 
 _BATCH = 4
@@ -35,7 +35,8 @@ class Subject:
     finding_keys
         The classifier's findings, in its order.
     features_SD
-        float32, the features that the analysis computed; one row for a network of whole volumes.
+        float32, computed in float32 by this backbone; one row for a network of whole volumes. Features of a faster,
+        rounded run would not fit what the backbone says here, and the exact map would be refused.
     prepared
         What they were computed from.
     """
@@ -88,20 +89,27 @@ class Subject:
 
     def picture(self, slice_index: int) -> Tensor:
         """Return the channels (1, M, H, W) of one slice, on the backbone's device."""
-        return self._channels(self.prepared.voxels_hu[slice_index : slice_index + 1])
+        return self._channels(self.prepared.voxels_hu[slice_index])
 
     def plain_picture(self, slice_index: int) -> Tensor:
         """Return the channels (1, M, H, W) of the slice with plain brain in the head."""
-        return self._channels(plain_head(self.prepared.voxels_hu[slice_index])[None])
+        return self._channels(plain_head(self.prepared.voxels_hu[slice_index]))
 
     def network_input(self, slice_index: int) -> Tensor:
         """Return what the backbone sees: the slice (1, M, H, W), or the volume (1, M, S, H, W) that it is part of."""
         if not self.is_volume:
             return self.picture(slice_index)
-        return self._channels(self.prepared.voxels_hu).movedim(0, 1).unsqueeze(0)
+        return self._on_device(to_volume(self.prepared.voxels_hu, self.prepared.spec)[None])
 
-    def _channels(self, voxels_hu: NDArray[np.float32]) -> Tensor:
-        return torch.from_numpy(to_channels(voxels_hu, self.prepared.spec.windows_hu)).to(self.device)
+    def _channels(self, slice_hu: NDArray[np.float32]) -> Tensor:
+        if not self.is_volume:
+            return self._on_device(to_channels(slice_hu[None], self.prepared.spec.windows_hu))
+        # Beside the whole volume, because a channel may be scaled by the volume's own range.
+        beside_hu = np.concatenate([slice_hu[None], self.prepared.voxels_hu])
+        return self._on_device(to_volume(beside_hu, self.prepared.spec)[None, :, 0])
+
+    def _on_device(self, values: NDArray[np.float32]) -> Tensor:
+        return torch.from_numpy(np.ascontiguousarray(values)).to(self.device)
 
 
 class SliceLogit:

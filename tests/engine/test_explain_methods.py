@@ -21,7 +21,7 @@ from engine.explain.spread import slice_share, spread
 from engine.explain.subject import SliceLogit, Subject
 from engine.models.lora import apply_lora
 from engine.models.settings import LoraSettings
-from engine.preprocess.windows import to_channels
+from engine.preprocess.windows import to_channels, to_volume
 from engine.progress import Cancelled
 from tests.support.explain import KEYS, Kind, backbone, classifier, prepared, subject
 
@@ -33,7 +33,7 @@ def study_logit(study: Subject, voxels_hu: np.ndarray, key: str) -> float:
     """The study's logit from its voxels: everything is computed anew."""
     x = torch.from_numpy(to_channels(voxels_hu, study.prepared.spec.windows_hu))
     if study.is_volume:
-        x = x.movedim(0, 1).unsqueeze(0)
+        x = torch.from_numpy(to_volume(voxels_hu, study.prepared.spec)).unsqueeze(0)
     with torch.no_grad():
         output = study.classifier(study.backbone(x).unsqueeze(0))
     return float(output.logits_BC[0, KEYS.index(key)])
@@ -256,3 +256,16 @@ def test_the_values_that_the_window_reads_are_free_of_torch() -> None:
     root = Path(__file__).resolve().parents[2]
     done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=False)
     assert done.stdout.strip() == "[]", done.stderr
+
+
+def test_a_channel_with_the_volumes_own_range_keeps_it_when_a_slice_is_plain() -> None:
+    """The slice holds the volume's highest value: the others' pictures must not change with it."""
+    study = prepared()
+    voxels_hu = study.voxels_hu.copy()
+    voxels_hu[SLICE, 15, 15] = 1500.0
+    spec = study.spec.model_copy(update={"windows_hu": study.spec.windows_hu[:2], "min_max": True})
+    whole = subject("volume", study=replace(study, voxels_hu=voxels_hu, spec=spec))
+    lowest = float(voxels_hu.min())
+    plain = whole.plain_picture(SLICE)[0, 2].numpy()
+    assert plain[15, 15] == pytest.approx((PLAIN_BRAIN_HU - lowest) / (1500.0 - lowest), rel=1e-4)
+    assert torch.equal(whole.picture(SLICE), whole.network_input(SLICE)[:, :, SLICE])

@@ -154,12 +154,13 @@ def subject(
     import torch
 
     from engine.explain.subject import Subject
-    from engine.preprocess.windows import to_channels
+    from engine.preprocess.windows import to_channels, to_volume
 
     study, network = study or prepared(), network or backbone(kind)
-    x = torch.from_numpy(to_channels(study.voxels_hu, study.spec.windows_hu))
     if kind == "volume":
-        x = x.movedim(0, 1).unsqueeze(0)
+        x = torch.from_numpy(to_volume(study.voxels_hu, study.spec)).unsqueeze(0)
+    else:
+        x = torch.from_numpy(to_channels(study.voxels_hu, study.spec.windows_hu))
     with torch.no_grad():
         features_SD = np.asarray(network(x).numpy(), dtype=np.float32)
     return Subject(head or classifier(), network, KEYS, features_SD, study)
