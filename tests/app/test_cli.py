@@ -36,10 +36,10 @@ def run(tmp_path: Path, opened: list[argparse.Namespace]) -> Run:
     def shots(environment: Environment, out: Path) -> int:
         return 0
 
-    def train(config: Path, out: Path, context: Context) -> str:
+    def train(config: Path, out: Path, context: Context, backbones: Path) -> str:
         raise KeyboardInterrupt
 
-    def retrain(store: str, base: Path, out: Path, reference: Path, context: Context) -> str:
+    def retrain(store: str, base: Path, out: Path, reference: Path, context: Context, backbones: Path) -> str:
         raise ZeroDivisionError("the name of a patient")
 
     def run(*arguments: object) -> int:
@@ -59,6 +59,7 @@ def test_all_commands_are_there_in_order() -> None:
         "train",
         "retrain",
         "export",
+        "cache",
         "models",
         "shots",
     ]
