@@ -109,23 +109,25 @@ def _chosen(session: Session, query: WorklistQuery) -> tuple[list[int], int]:
     """Return the lines of the page in order, and how many match."""
     conditions = _conditions(query)
     every = select(func.count()).select_from(WorklistTable).where(*conditions)
-    if _matches_most(query):
-        # The index that has the order gives the page after few lines.
-        page = _paged(select(WorklistTable.id), _ORDERS[query.order], query)
-        return list(session.scalars(page)), session.scalar(every) or 0
+    if _may_match_most(query):
+        total = session.scalar(every) or 0
+        if 2 * total > (session.scalar(select(func.count()).select_from(WorklistTable)) or 0):
+            # The index that has the order gives the page after few lines.
+            page = _paged(select(WorklistTable.id).where(*conditions), _ORDERS[query.order], query)
+            return list(session.scalars(page)), total
     # One pass over all lines finds and counts; an index on the order would look each line up where it lies.
     found = select(*dict.fromkeys((WorklistTable.id, *_ORDERS[query.order]))).where(*conditions)
     hits = found.cte("hits")
-    total = select(func.count()).select_from(hits).scalar_subquery()
+    n_hits = select(func.count()).select_from(hits).scalar_subquery()
     columns = tuple(hits.c[column.key] for column in _ORDERS[query.order])
-    rows = session.execute(_paged(select(hits.c.id, total), columns, query)).all()
+    rows = session.execute(_paged(select(hits.c.id, n_hits), columns, query)).all()
     if not rows and query.offset:
         return [], session.scalar(every) or 0
     return [row[0] for row in rows], rows[0][1] if rows else 0
 
 
-def _matches_most(query: WorklistQuery) -> bool:
-    """Whether nothing narrows the list, or only a letter or two that most lines have."""
+def _may_match_most(query: WorklistQuery) -> bool:
+    """Whether nothing narrows the list, or only single letters, which most lines may have."""
     narrowed = query.states or query.urgencies or query.positive_only or query.date_from or query.date_to
     return not narrowed and all(len(word) == 1 for word in search_form(query.search).split())
 

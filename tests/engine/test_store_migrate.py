@@ -22,9 +22,10 @@ from engine.store import migrate
 from engine.store.repository import Store
 from engine.store.session import parse_url
 from engine.store.tables import Base
+from engine.store.workflow import WorklistQuery
 from tests.conftest import PROJECT_ROOT
 from tests.support.store_migrations import scripts_with
-from tests.support.store_values import SERIES, STATEMENT, assert_same_analysis, filled, make_analysis
+from tests.support.store_values import MARKED, SERIES, STATEMENT, assert_same_analysis, filled, make_analysis
 
 DATA = Path(__file__).parent / "data"
 FIXTURE = DATA / "store_0001.sqlite"
@@ -96,6 +97,57 @@ def test_the_released_fixture_opens_with_everything_in_it(old: Path, catalogue: 
             "lipoma": "unsure",
         }
         assert len(store.feedback_history(SERIES.series_uid)) == 4
+
+
+def test_a_store_of_revision_0001_gains_readers_and_a_worklist_and_loses_no_row(old: Path) -> None:
+    tables = ("studies", "series", "analyses", "feedback")
+
+    def rows(file: Path) -> dict[str, list[tuple[object, ...]]]:
+        with closing(sqlite3.connect(file)) as raw:
+            with closing(sqlite3.connect(FIXTURE)) as first:
+                columns = {name: [c[1] for c in first.execute(f"PRAGMA table_info({name})")] for name in tables}
+            return {name: raw.execute(f"SELECT {', '.join(columns[name])} FROM {name}").fetchall() for name in tables}
+
+    before = rows(old)
+    with Store.open(old) as store:
+        assert store.migration_backup is not None
+        assert rows(store.migration_backup) == before
+        assert [(row.name, row.role) for row in store.readers()] == [(STATEMENT.reader, "other")]
+        lines = store.worklist(WorklistQuery(search="muller")).rows
+        assert [(item.study_uid, item.state, item.n_series) for item in lines] == [("1.2.840.1", "in_review", 2)]
+        for row in store.feedback_history(SERIES.series_uid):
+            assert (row.role, row.reason_code, row.locations, row.key_images) == ("reading", "", (), ())
+            assert (row.laterality, row.certainty, row.after_reveal, row.model_notice) == (None, None, None, None)
+        standing = store.corrections()
+        assert {row.model_notice for row in standing} == {"trained on synthetic phantoms"}, "from the analysis there is"
+        analysis = store.latest_analysis(SERIES.series_uid)
+        assert analysis is not None
+        assert (analysis.unit, analysis.counterfactual, analysis.pooled_feature) == ("slice", None, None)
+        assert store.add_feedback(STATEMENT).supersedes_id is not None
+    assert rows(old)["feedback"][:4] == before["feedback"]
+    assert {name: found for name, found in rows(old).items() if name != "feedback"} == {
+        name: found for name, found in before.items() if name != "feedback"
+    }
+
+
+def test_the_fixture_of_revision_0002_opens_with_everything_in_it(path: Path, catalogue: Catalogue) -> None:
+    shutil.copy(NEWEST, path)
+    with Store.open(path) as store:
+        assert store.migration_backup is None
+        history = store.feedback_history(SERIES.series_uid)
+        (marked,) = [row for row in history if row.finding_key == MARKED.finding_key]
+        assert (marked.locations, marked.laterality, marked.certainty) == (MARKED.locations, "left", 80)
+        assert (marked.mode, marked.after_reveal) == ("blind", False)
+        reading = store.reading_session(SERIES.series_uid, "second")
+        assert reading is not None
+        assert reading.committed_utc is not None
+        assert store.consensus(SERIES.series_uid)[STATEMENT.finding_key].reader == "Dr. Berg"
+        assert [item.series_uid for item in store.queue()] == ["1.2.840.1.6"]
+        assert [item.name for item in store.saved_filters()] == ["urgent"]
+        analysis = store.latest_analysis(SERIES.series_uid)
+        assert analysis is not None
+        assert_same_analysis(analysis, make_analysis(catalogue, seed=2, extras=True))
+        assert store.similar_studies(SERIES.series_uid, analysis.model.digest).n_excluded == 1
 
 
 def test_an_old_store_is_backed_up_whole_and_then_migrated(old: Path, tmp_path: Path) -> None:
