@@ -8,6 +8,7 @@ from app.viewmodels.jobs import JobsModel
 from app.viewmodels.library import ModelsModel
 from app.viewmodels.notices import NoticesModel
 from app.viewmodels.preferences import PreferencesModel
+from app.viewmodels.reading import ReadingModel
 from app.viewmodels.status import AnalysisStatus
 from app.viewmodels.studies import StudyListModel
 from app.viewmodels.training import TrainingModel
@@ -29,6 +30,7 @@ class ReviewModels:
         self.training = TrainingModel()
         self.library = ModelsModel()
         self.preferences = PreferencesModel(reader)
+        self.reading = ReadingModel(reader)
         self.findings.selected_changed.connect(self._follow_selection)
         self.viewer.slice_changed.connect(self.evidence.set_acquired_index)
         self.viewer.volume_changed.connect(self._follow_volume)
