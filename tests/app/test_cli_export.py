@@ -16,7 +16,7 @@ from engine.findings.catalogue import Catalogue
 from engine.store.repository import Store
 from tests.support.store_values import SERIES, STATEMENT, filled, make_analysis
 
-RELEASED = Path(__file__).parents[1] / "engine" / "data" / "store_0001.sqlite"
+RELEASED = Path(__file__).parents[1] / "engine" / "data" / "store_0002.sqlite"
 
 
 def export(home: Path, store: Path, kind: str = "jsonl") -> int:
@@ -33,7 +33,7 @@ def test_the_store_is_left_as_it_is(tmp_path: Path) -> None:
     shutil.copy(RELEASED, store)
     before = hashlib.sha256(store.read_bytes()).hexdigest()
     assert export(tmp_path, store) == 0
-    assert len((tmp_path / "out" / "corrections.jsonl").read_text(encoding="utf-8").splitlines()) == 2
+    assert len((tmp_path / "out" / "corrections.jsonl").read_text(encoding="utf-8").splitlines()) == 4
     assert hashlib.sha256(store.read_bytes()).hexdigest() == before
     assert [item.name for item in store.parent.iterdir()] == ["store.sqlite"]
 

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from engine.errors import HeadCTError, StoreError, TrainingError
+from engine.store.records import NewFeedback
 from engine.store.repository import Store
 from tests.trainer.feedback_store import add_phantom, state
 from trainer.cohorts.feedback import ReviewedSeries, read_feedback, read_reviewed
@@ -69,6 +71,31 @@ def test_readers_who_contradict_each_other_are_masked(store: Store, tmp_path: Pa
     assert feedback.n_conflicting == 1
     only_b = read_feedback(str(store.path), KEYS, readers=("B",))
     assert only_b.series[0].labels_C.tolist() == [0, -1, -1, 1]
+
+
+def test_an_adjudication_counts_alone(store: Store, tmp_path: Path) -> None:
+    reviewed = add_phantom(store, tmp_path / "a", seed=1)
+    state(store, reviewed, {"lobar_hemorrhage": True, "sinusitis": True}, reader="A")
+    state(store, reviewed, {"lobar_hemorrhage": False, "sinusitis": False}, reader="B")
+    decided = NewFeedback(
+        series_uid=reviewed.series.instance_uid,
+        finding_key="lobar_hemorrhage",
+        verdict="agree",
+        present=True,
+        reader="C",
+        mode="ai_seen",
+        role="adjudication",
+    )
+    store.add_feedback(decided)
+    store.add_feedback(replace(decided, finding_key="meningioma", verdict="unsure", present=None))
+    state(store, reviewed, {"meningioma": True}, reader="A")
+    feedback = read_feedback(str(store.path), KEYS)
+    (series,) = feedback.series
+    assert dict(zip(KEYS, series.labels_C.tolist(), strict=True)) == {
+        **dict.fromkeys(KEYS, -1),
+        "lobar_hemorrhage": 1,
+    }, "sinusitis is contradicted, meningioma adjudicated as unsure"
+    assert feedback.n_conflicting == 1
 
 
 def test_a_series_that_was_taken_off_the_list_still_counts(store: Store, tmp_path: Path) -> None:
