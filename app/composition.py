@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from app.controllers.analyses import AnalysisController
@@ -55,6 +55,7 @@ class Application:
     ) -> None:
         self.paths = paths
         self.models = ReviewModels(settings.reader)
+        self.models.keys.choose(settings.keys)
         self.runner = JobRunner(LANES)
         self.compute = ComputeProcess(
             WorkerSettings(
@@ -184,6 +185,11 @@ class Application:
         """Keep the reader's name."""
         self.models.preferences.reader = name
         self.change_settings(reader=self.models.preferences.reader)
+
+    def set_keys(self, chosen: Mapping[str, str]) -> None:
+        """Keep the reader's own keys."""
+        self.models.keys.choose(chosen)
+        self.change_settings(keys=dict(chosen))
 
     @property
     def demo_settled(self) -> bool:

@@ -7,7 +7,7 @@ import os
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import Field, ValidationError
 
@@ -141,6 +141,8 @@ class Settings(FrozenConfig):
         How much prepared volumes and slice features may fill on disk, in MiB; 0 keeps none.
     store_url
         None is the SQLite file in the program's folder; else an SQLAlchemy URL.
+    keys
+        Key by action id, as portable text such as ``Ctrl+K``, where it is not the table's own; empty for none.
     window_geometry
         How the user left the window: Qt's own state in base64.
     """
@@ -152,6 +154,7 @@ class Settings(FrozenConfig):
     threads: int | None = Field(default=None, ge=1, le=1024)
     cache_limit_mb: int = Field(default=4096, ge=0, le=1 << 24)
     store_url: str | None = None
+    keys: dict[str, Annotated[str, Field(max_length=50)]] = Field(default_factory=dict)
     window_geometry: str = ""
 
 
@@ -195,10 +198,20 @@ def _validated(path: Path, document: dict[str, Any]) -> LoadedSettings:
     try:
         return LoadedSettings(Settings.model_validate(document), ())
     except ValidationError as error:
-        bad = {str(item["loc"][0]) for item in error.errors()}
-        kept = {key: value for key, value in document.items() if key not in bad}
+        kept = document
+        for item in error.errors():
+            kept = _without(kept, item["loc"])
         problem = f"{path}: {describe_validation(error)}; the rest of the settings is used"
         return LoadedSettings(Settings.model_validate(kept), (problem,))
+
+
+def _without(document: dict[str, Any], place: tuple[str | int, ...]) -> dict[str, Any]:
+    """Return the document without one bad value; of a table of values only that one is left out."""
+    first, *rest = place
+    inner = document.get(str(first))
+    if rest and isinstance(inner, dict):
+        return {**document, str(first): _without(inner, tuple(rest))}
+    return {key: value for key, value in document.items() if key != first}
 
 
 def save_settings(path: Path, settings: Settings) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -81,3 +81,6 @@ class ReviewActions(Protocol):
 
     def set_reader(self, name: str) -> None:
         """Keep the reader's name."""
+
+    def set_keys(self, chosen: Mapping[str, str]) -> None:
+        """Keep the reader's own keys, by action id; all others have the table's."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from app.viewmodels.evidence import EvidenceModel
 from app.viewmodels.findings import FindingsModel
 from app.viewmodels.jobs import JobsModel
+from app.viewmodels.keys import KeysModel
 from app.viewmodels.library import ModelsModel
 from app.viewmodels.notices import NoticesModel
 from app.viewmodels.preferences import PreferencesModel
@@ -30,6 +31,7 @@ class ReviewModels:
         self.training = TrainingModel()
         self.library = ModelsModel()
         self.preferences = PreferencesModel(reader)
+        self.keys = KeysModel()
         self.reading = ReadingModel(reader)
         self.findings.selected_changed.connect(self._follow_selection)
         self.viewer.slice_changed.connect(self.evidence.set_acquired_index)

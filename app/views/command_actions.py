@@ -8,10 +8,12 @@ from PySide6.QtCore import QSize, Qt
 from PySide6.QtGui import QAction, QActionGroup, QKeySequence
 from PySide6.QtWidgets import QComboBox, QMainWindow, QMenu, QToolBar, QWidget
 
+from app.viewmodels.keys import KeysModel
 from app.viewmodels.viewer import PRESETS, ViewerModel
 from app.views import theme
 from app.views.bindings import bind
 from app.views.commands.base import GROUPS, Command
+from app.views.commands.keys import shown
 
 TOOLBAR_ORDER = (
     ("open_folder", "open_file", "analyse"),
@@ -32,11 +34,9 @@ def make_actions(
     for command in commands:
         owner = viewer if command.scope == "viewer" else window
         action = QAction(command.text, owner)
-        action.setShortcuts([QKeySequence(key) for key in command.shortcuts])
         in_viewer = command.scope == "viewer"
         context = Qt.ShortcutContext.WidgetWithChildrenShortcut if in_viewer else Qt.ShortcutContext.WindowShortcut
         action.setShortcutContext(context)
-        action.setToolTip(tooltip(command))
         action.setStatusTip(command.help)
         if command.icon:
             action.setIcon(theme.icon(resources, command.icon))
@@ -46,12 +46,22 @@ def make_actions(
         action.triggered.connect(lambda _=False, run=command.handler: run())
         owner.addAction(action)
         actions[command.id] = action
+    set_keys(commands, actions)
     return actions
+
+
+def set_keys(commands: tuple[Command, ...], actions: dict[str, QAction]) -> None:
+    """Give every action the keys that its command has now, and name them in its tooltip."""
+    for command in commands:  # all are taken away first: no key is ever on two actions
+        actions[command.id].setShortcuts([])
+    for command in commands:
+        actions[command.id].setShortcuts([QKeySequence(key) for key in command.shortcuts])
+        actions[command.id].setToolTip(tooltip(command))
 
 
 def tooltip(command: Command) -> str:
     """Return text, key and help."""
-    key = f" ({command.shortcuts[0]})" if command.shortcuts else ""
+    key = f" ({shown(command.shortcuts[0])})" if command.shortcuts else ""
     return f"{command.text.rstrip('…')}{key}" + (f"\n{command.help}" if command.help else "")
 
 
@@ -106,19 +116,25 @@ def _add_button(toolbar: QToolBar, name: str, action: QAction) -> None:
 class PresetBox(QComboBox):
     """The window presets with their keys; follows the viewer."""
 
-    def __init__(self, viewer: ViewerModel, parent: QWidget | None = None) -> None:
+    def __init__(self, viewer: ViewerModel, keys: KeysModel, parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        self._viewer = viewer
+        self._viewer, self._keys = viewer, keys
         for preset in PRESETS:
-            self.addItem(f"{preset.shortcut}  {preset.label}", preset.key)
+            self.addItem(preset.label, preset.key)
         self.setPlaceholderText("Custom window")
-        self.setToolTip("Window preset (number keys)")
+        self.setToolTip("Window preset")
         self.setAccessibleName("Window preset")
         self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
         self.setMinimumWidth(140)
         self.activated.connect(self._choose)
         bind(self, viewer.window_changed, self._follow)
+        bind(self, keys.changed, self._name_keys)
+        self._name_keys()
         self._follow()
+
+    def _name_keys(self) -> None:
+        for place, preset in enumerate(PRESETS):
+            self.setItemText(place, f"{self._keys.first(f'preset_{preset.key}')}  {preset.label}".strip())
 
     def _choose(self) -> None:
         self._viewer.set_preset(self.currentData())

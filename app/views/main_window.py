@@ -20,12 +20,14 @@ from PySide6.QtWidgets import (
 )
 
 from app.viewmodels.actions import ReviewActions
+from app.viewmodels.notices import Notice
 from app.viewmodels.review import ReviewModels
 from app.views import theme
 from app.views.bindings import bind
 from app.views.cine import Cine
-from app.views.command_actions import PresetBox, fill_menus, make_actions, make_toolbar, refresh_actions
+from app.views.command_actions import PresetBox, fill_menus, make_actions, make_toolbar, refresh_actions, set_keys
 from app.views.commands.base import Command
+from app.views.commands.keys import rebind
 from app.views.commands.registry import build_commands
 from app.views.panels.evidence_panel import EvidencePanel
 from app.views.panels.feedback_box import FeedbackBox
@@ -55,11 +57,13 @@ class MainWindow(QMainWindow):
         self._make_panels()
         self.cine = Cine(models.viewer, self)
         self.command_target = Targets(self, models, actions)
-        self.commands: tuple[Command, ...] = build_commands(self.command_target)
+        self.default_commands: tuple[Command, ...] = build_commands(self.command_target)
+        self.commands = self.default_commands
         self.command_actions = make_actions(self.commands, self, self.slice_view, resources)
         fill_menus(self, self.commands, self.command_actions)
         self._lay_out()
         self._wire()
+        self._follow_keys()
         self.resize(WIDTH_PX, HEIGHT_PX)
         self.slice_view.setFocus()
 
@@ -86,7 +90,7 @@ class MainWindow(QMainWindow):
         self.reader_text.setProperty("role", "muted")
 
     def _lay_out(self) -> None:
-        self.presets = PresetBox(self.models.viewer)
+        self.presets = PresetBox(self.models.viewer, self.models.keys)
         toolbar = make_toolbar(self, self.command_actions, self.presets)
         self.addToolBar(toolbar)
         self.centre_split = QSplitter(Qt.Orientation.Vertical)
@@ -155,6 +159,8 @@ class MainWindow(QMainWindow):
         bind(self, models.viewer.probe_changed, self._follow_probe)
         bind(self, models.library.changed, self._show_banner)
         bind(self, models.preferences.changed, self._show_reader)
+        bind(self, models.keys.chosen_changed, self._follow_keys)
+        bind(self, models.keys.changed, self._show_reader)
         signals = [signal for target in self.command_target.all() for signal in target.changes()]
         for signal in dict.fromkeys(signals):
             bind(self, signal, self._enable)
@@ -207,7 +213,19 @@ class MainWindow(QMainWindow):
 
     def _show_reader(self) -> None:
         reader = self.models.preferences.reader
-        self.reader_text.setText(f"Reader: {reader}" if reader else "No reader named (Ctrl+,)")
+        self.reader_text.setText(
+            f"Reader: {reader}" if reader else f"No reader named{self.models.keys.hint('preferences')}"
+        )
+
+    def _follow_keys(self) -> None:
+        """Put the reader's own keys on the actions; what cannot be used of them becomes a notice."""
+        keys = self.models.keys
+        self.commands, problems = rebind(self.default_commands, keys.chosen)
+        set_keys(self.commands, self.command_actions)
+        keys.set_keys({command.id: command.shortcuts for command in self.commands})
+        if problems:
+            hint = "Choose other keys in the preferences, under Keys."
+            self.models.notices.post(Notice("warning", "Some keys cannot be used", "\n".join(problems), hint))
 
     def _enable(self, *_: object) -> None:
         refresh_actions(self.commands, self.command_actions)

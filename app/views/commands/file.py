@@ -72,7 +72,14 @@ def commands(target: FileTarget) -> tuple[Command, ...]:
             "export",
             toolbar=True,
         ),
-        Command("preferences", "Preferences…", ("Ctrl+,",), "The reader's name", "File", target.open_preferences),
+        Command(
+            "preferences",
+            "Preferences…",
+            ("Ctrl+,",),
+            "The reader's name, and the keys",
+            "File",
+            target.open_preferences,
+        ),
         Command(
             "quit", "Quit", ("Ctrl+Q",), "Close the window; everything is already saved", "File", target.close_window
         ),

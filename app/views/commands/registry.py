@@ -1,4 +1,4 @@
-"""Finds the areas of this package: every module but this one and `base` holds ``ORDER`` and ``commands(target)``."""
+"""Finds the areas of this package: all modules with ``ORDER`` and ``commands(target)``, that is all but NOT_AREAS."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pkgutil
 import app.views.commands as package
 from app.views.commands.base import Command, checked
 
-NOT_AREAS = frozenset({"base", "registry"})
+NOT_AREAS = frozenset({"base", "keys", "registry"})
 
 
 def area_names() -> tuple[str, ...]:

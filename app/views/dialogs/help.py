@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from PySide6.QtGui import QKeySequence
+from collections.abc import Callable
+
 from PySide6.QtWidgets import QDialog, QDialogButtonBox, QLineEdit, QTextBrowser, QVBoxLayout, QWidget
 
+from app.viewmodels.keys import KeysModel
+from app.views.bindings import bind
 from app.views.commands.base import GROUPS, Command
+from app.views.commands.keys import shown
 
 MOUSE = (
     ("Wheel", "Scroll slices"),
@@ -25,11 +29,13 @@ READING = (
 
 
 class HelpDialog(QDialog):
-    """A searchable list of keys."""
+    """A searchable list of the keys that hold now; `table` returns the window's actions with them."""
 
-    def __init__(self, commands: tuple[Command, ...], parent: QWidget | None = None) -> None:
+    def __init__(
+        self, table: Callable[[], tuple[Command, ...]], keys: KeysModel, parent: QWidget | None = None
+    ) -> None:
         super().__init__(parent)
-        self._commands = commands
+        self._table = table
         self.setWindowTitle("Keys and help")
         self.search = QLineEdit(placeholderText="Search actions and keys")
         self.search.setClearButtonEnabled(True)
@@ -40,11 +46,12 @@ class HelpDialog(QDialog):
         for widget in (self.search, self.text, buttons):
             layout.addWidget(widget)
         self.search.textChanged.connect(self._show)
-        self._show("")
+        bind(self, keys.changed, self._show)
+        self._show()
         self.resize(680, 620)
 
-    def _show(self, needle: str) -> None:
-        self.text.setHtml(help_html(self._commands, needle))
+    def _show(self, *_: object) -> None:
+        self.text.setHtml(help_html(self._table(), self.search.text()))
 
 
 def help_html(commands: tuple[Command, ...], needle: str = "") -> str:
@@ -68,8 +75,7 @@ def help_html(commands: tuple[Command, ...], needle: str = "") -> str:
 def _rows(commands: tuple[Command, ...], group: str) -> list[tuple[str, str, str]]:
     return [
         (
-            ", ".join(QKeySequence(key).toString(QKeySequence.SequenceFormat.NativeText) for key in command.shortcuts)
-            or "menu",
+            ", ".join(shown(key) for key in command.shortcuts) or "menu",
             command.text.rstrip("…"),
             command.help,
         )

@@ -7,6 +7,7 @@ from pathlib import Path
 from PySide6.QtWidgets import QFileDialog
 
 from app.views.dialogs.export import ExportDialog
+from app.views.dialogs.keys_page import KeysPage
 from app.views.dialogs.preferences import PreferencesDialog
 from app.views.targets.base import Target
 
@@ -38,7 +39,10 @@ class FileCommands(Target):
 
     def open_preferences(self) -> None:
         """Open the preferences."""
-        self._dialogs.show("preferences", PreferencesDialog(self._models.preferences, self._actions, self._window))
+        keys = KeysPage(self._window.default_commands, self._models.keys, self._actions)
+        self._dialogs.show(
+            "preferences", PreferencesDialog(self._models.preferences, keys, self._actions, self._window)
+        )
 
     def close_window(self) -> None:
         """Close the window."""

@@ -12,7 +12,7 @@ class HelpCommands(Target):
 
     def open_help(self) -> None:
         """Open keys and help."""
-        self._dialogs.show("help", HelpDialog(self._window.commands, self._window))
+        self._dialogs.show("help", HelpDialog(lambda: self._window.commands, self._models.keys, self._window))
 
     def open_about(self) -> None:
         """Open the about dialog."""
