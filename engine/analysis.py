@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 SCHEMA_VERSION = 1
+LEDGER_TOLERANCE = 1e-4
+"""By how much, in logits, the ledger's sum may miss the logit; where it is more, nothing of it may be shown."""
 RESEARCH_NOTICE = "Research use only. Not a medical device; not for diagnosis."
 
 Unit = Literal["slice", "volume"]
@@ -74,6 +77,26 @@ class SliceResult:
     gate_weights: tuple[float, ...]
 
 
+@dataclass(frozen=True)
+class PreparedGrid:
+    """Where the prepared slices lie in the patient, so that what is drawn on them can be shown on the acquired ones.
+
+    Attributes
+    ----------
+    lps_from_kji
+        The affine, 4 × 4 by rows: prepared ``(slice, row, column, 1)`` to LPS millimetres.
+    shape
+        Slices, rows and columns.
+    """
+
+    lps_from_kji: tuple[tuple[float, float, float, float], ...]
+    shape: tuple[int, int, int]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values."""
+        return {"lps_from_kji": [list(row) for row in self.lps_from_kji], "shape": list(self.shape)}
+
+
 @dataclass(frozen=True, eq=False)
 class Ledger:
     """The exact split of every logit over slices × (frozen path + experts).
@@ -93,6 +116,14 @@ class Ledger:
     values: NDArray[np.float32]
     bias: NDArray[np.float32]
     logits: NDArray[np.float32]
+
+    def error(self, key: str) -> float:
+        """Return by how much a finding's entries and bias miss its logit; KeyError for a finding that it lacks."""
+        if key not in self.keys:
+            raise KeyError(key)
+        row = self.keys.index(key)
+        total = float(self.values[row].sum(dtype=np.float64)) + float(self.bias[row])
+        return abs(total - float(self.logits[row]))
 
 
 @dataclass(frozen=True, eq=False)
@@ -158,6 +189,8 @@ class Analysis:
     unit: Unit = "slice"
     counterfactual: Counterfactual | None = None
     pooled_feature: NDArray[np.float32] | None = None
+    prepared_grid: PreparedGrid | None = None
+    calibration: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
     def finding(self, key: str) -> FindingResult:
         """Return the result for one key; KeyError if the catalogue has no such key."""
@@ -177,6 +210,8 @@ class Analysis:
             "model": _plain(self.model),
             "device": self.device,
             "unit": self.unit,
+            "prepared_grid": None if self.prepared_grid is None else self.prepared_grid.to_json(),
+            "calibration": {key: list(line) for key, line in self.calibration.items()},
             "findings": [_plain(finding) for finding in self.findings],
             "slices": [_plain(item) for item in self.slices],
             "bias": {key: float(value) for key, value in zip(self.ledger.keys, self.ledger.bias, strict=True)},
@@ -230,7 +265,17 @@ class Analysis:
             unit=document.get("unit", "slice"),
             counterfactual=counterfactual,
             pooled_feature=pooled_feature,
+            prepared_grid=_grid(document.get("prepared_grid")),
+            calibration={key: (line[0], line[1]) for key, line in document.get("calibration", {}).items()},
         )
+
+
+def _grid(document: dict[str, Any] | None) -> PreparedGrid | None:
+    if document is None:
+        return None
+    rows = tuple((float(a), float(b), float(c), float(d)) for a, b, c, d in document["lps_from_kji"])
+    slices, height, width = document["shape"]
+    return PreparedGrid(rows, (slices, height, width))
 
 
 def _plain(value: Any) -> dict[str, Any]:

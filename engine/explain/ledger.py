@@ -16,10 +16,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from engine.analysis import LEDGER_TOLERANCE
 from engine.errors import InferenceError
 from engine.models.classifier import ClassifierOutput, MoLREClassifier
-
-LEDGER_TOLERANCE = 1e-4
 
 
 class LinearHead(NamedTuple):

@@ -16,8 +16,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from engine.analysis import LEDGER_TOLERANCE
 from engine.errors import InferenceError
-from engine.explain.ledger import LEDGER_TOLERANCE, compute_ledger, linear_head
+from engine.explain.ledger import compute_ledger, linear_head
 from engine.explain.subject import Subject
 from engine.models.molre import MoLRE
 from engine.progress import NULL_CONTEXT, Context

@@ -22,6 +22,7 @@ from engine.analysis import (
     GeometrySummary,
     Ledger,
     ModelIdentity,
+    PreparedGrid,
     SliceResult,
     Timings,
 )
@@ -288,6 +289,12 @@ class Predictor:
             unit="volume" if self._is_volume else "slice",
             counterfactual=head.counterfactual,
             pooled_feature=head.pooled_D,
+            prepared_grid=_prepared_grid(prepared),
+            calibration={
+                key: self.package.calibration.root[key].line
+                for key in self.package.manifest.finding_keys
+                if key in self.package.calibration.root
+            },
         )
 
     @property
@@ -355,6 +362,12 @@ def _slice_result(index: int, position_mm: float, sop_instance_uids: tuple[str, 
         attention=float(head.attention_S[index]),
         gate_weights=tuple(float(gate) for gate in head.gates_SK[index]),
     )
+
+
+def _prepared_grid(prepared: PreparedVolume) -> PreparedGrid:
+    slices, rows, columns = prepared.voxels_hu.shape
+    affine = prepared.lps_from_prepared_kji.tolist()
+    return PreparedGrid(tuple((row[0], row[1], row[2], row[3]) for row in affine), (slices, rows, columns))
 
 
 def _geometry_summary(geometry: VolumeGeometry) -> GeometrySummary:

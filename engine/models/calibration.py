@@ -20,6 +20,11 @@ class Temperature(FrozenConfig):
         """Return the calibrated probability."""
         return sigmoid(logit / self.temperature)
 
+    @property
+    def line(self) -> tuple[float, float]:
+        """Slope and intercept on the logit, before the sigmoid."""
+        return 1.0 / self.temperature, 0.0
+
 
 class Platt(FrozenConfig):
     """Sigmoid of ``slope * logit + intercept``."""
@@ -31,6 +36,11 @@ class Platt(FrozenConfig):
     def probability(self, logit: float) -> float:
         """Return the calibrated probability."""
         return sigmoid(self.slope * logit + self.intercept)
+
+    @property
+    def line(self) -> tuple[float, float]:
+        """Slope and intercept on the logit, before the sigmoid."""
+        return self.slope, self.intercept
 
 
 class Calibration(RootModel[dict[str, Annotated[Temperature | Platt, Field(discriminator="method")]]]):
