@@ -108,7 +108,8 @@ def discover() -> dict[str, Command]:
         If two files claim one name.
     """
     package = importlib.import_module("app.commands")
-    names = [item.name for item in pkgutil.iter_modules(package.__path__) if item.name not in NOT_COMMANDS]
+    modules = (item.name for item in pkgutil.iter_modules(package.__path__))
+    names = [name for name in modules if name not in NOT_COMMANDS and not name.startswith("_")]
     commands: dict[str, Command] = {}
     for module in sorted((importlib.import_module(f"app.commands.{name}") for name in names), key=lambda m: m.ORDER):
         if module.NAME in commands:

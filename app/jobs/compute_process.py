@@ -76,6 +76,7 @@ class BackboneFile:
     config_file: Path | None
     licence: str
     origin: str
+    pooled: str | None = None
 
 
 class ComputeProcess:
@@ -222,6 +223,7 @@ class ComputeProcess:
             None if conversion.config_file is None else str(conversion.config_file),
             conversion.licence,
             conversion.origin,
+            conversion.pooled,
         )
         answer: BackboneStored = self._ask(request, context)
         return answer

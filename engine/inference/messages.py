@@ -90,6 +90,7 @@ class ConvertBackbone:
     config_file: str | None
     licence: str
     origin: str
+    pooled: str | None = None
 
 
 @dataclass(frozen=True)

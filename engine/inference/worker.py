@@ -264,7 +264,7 @@ class _Worker:
         return Explained(request.request_id, (explain_slice(subject, request.wanted, context),))
 
     def _convert(self, request: ConvertBackbone) -> BackboneStored:
-        from engine.models.backbones.convert import Terms, convert_checkpoint, read_config
+        from engine.models.backbones.convert import Terms, conversion_config, convert_checkpoint
 
         registry = self._registry()
         if registry.store is None:
@@ -275,7 +275,9 @@ class _Worker:
             registry,
             registry.store,
             Terms(request.licence, request.origin),
-            None if request.config_file is None else read_config(Path(request.config_file)),
+            conversion_config(
+                request.name, None if request.config_file is None else Path(request.config_file), request.pooled
+            ),
             self._context(request.request_id),
         )
         record = stored.record

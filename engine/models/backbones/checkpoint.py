@@ -53,7 +53,7 @@ def open_checkpoint(path: Path) -> Iterator[Checkpoint]:
         with ExitStack() as stack:
             yield _open(path, stack)
     except OSError as error:
-        raise _unreadable(path, error.strerror or type(error).__name__) from error
+        raise unreadable(path, error.strerror or type(error).__name__) from error
 
 
 def sources(path: Path) -> tuple[Path, ...]:
@@ -69,11 +69,11 @@ def sources(path: Path) -> tuple[Path, ...]:
     try:
         shards = sorted(set(json.loads(path.read_bytes())["weight_map"].values()))
     except OSError as error:
-        raise _unreadable(path, error.strerror or type(error).__name__) from error
+        raise unreadable(path, error.strerror or type(error).__name__) from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise _unreadable(path, "it is not an index of safetensors files") from error
+        raise unreadable(path, "it is not an index of safetensors files") from error
     if not shards or any(not isinstance(name, str) or Path(name).name != name for name in shards):
-        raise _unreadable(path, "it names files outside its folder, or none")
+        raise unreadable(path, "it names files outside its folder, or none")
     return (path, *(path.parent / name for name in shards))
 
 
@@ -104,7 +104,7 @@ def _safetensors(path: Path, stack: ExitStack) -> Checkpoint:
         file: Any = stack.enter_context(safe_open(path, framework="pt"))
         slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118 - it is no mapping
     except SafetensorError as error:
-        raise _unreadable(path, "it is a damaged or unfinished safetensors file") from error
+        raise unreadable(path, "it is a damaged or unfinished safetensors file") from error
     shapes = {name: tuple(item.get_shape()) for name, item in slices.items()}
     return Checkpoint(shapes, {name: item.get_dtype() for name, item in slices.items()}, file.get_tensor)
 
@@ -116,14 +116,14 @@ def _torch_file(path: Path) -> Checkpoint:
         # Only the ZIP form that torch has written since 1.6 can be mapped; an older one is read into memory.
         content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     except pickle.UnpicklingError as error:
-        raise _unreadable(path, "it holds more than tensors, or is no checkpoint; nothing of it was run") from error
+        raise unreadable(path, "it holds more than tensors, or is no checkpoint; nothing of it was run") from error
     except (EOFError, RuntimeError, ValueError, KeyError) as error:
-        raise _unreadable(path, "it is damaged, cut off, or no checkpoint") from error
+        raise unreadable(path, "it is damaged, cut off, or no checkpoint") from error
     tensors = _tensors(content, path)
     names = {torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16", torch.int64: "I64"}
     unknown = sorted(name for name, tensor in tensors.items() if tensor.dtype not in names)
     if unknown:
-        raise _unreadable(path, f"{unknown[0]} is {tensors[unknown[0]].dtype}, which is no type for weights")
+        raise unreadable(path, f"{unknown[0]} is {tensors[unknown[0]].dtype}, which is no type for weights")
     return Checkpoint(
         shapes={name: tuple(tensor.shape) for name, tensor in tensors.items()},
         dtypes={name: names[tensor.dtype] for name, tensor in tensors.items()},
@@ -141,7 +141,7 @@ def _tensors(content: object, path: Path) -> Mapping[str, Tensor]:
             continue
         if all(isinstance(name, str) and isinstance(item, torch.Tensor) for name, item in candidate.items()):
             return candidate
-    raise _unreadable(path, f"it holds no tensors by name, neither at its top nor under {', '.join(_WRAPPERS)}")
+    raise unreadable(path, f"it holds no tensors by name, neither at its top nor under {', '.join(_WRAPPERS)}")
 
 
 def n_bytes(shape: tuple[int, ...], dtype: str) -> int:
@@ -149,7 +149,8 @@ def n_bytes(shape: tuple[int, ...], dtype: str) -> int:
     return math.prod(shape) * {"F32": 4, "F16": 2, "BF16": 2, "I64": 8}[dtype]
 
 
-def _unreadable(path: Path, reason: str) -> PackageError:
+def unreadable(path: Path, reason: str) -> PackageError:
+    """Return the error for a published file that cannot be used."""
     return PackageError(
         f"The checkpoint {path} cannot be used: {reason}.",
         hint="Get the file again from where it was published; nothing was converted.",

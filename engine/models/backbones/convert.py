@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from engine.errors import PackageError
-from engine.models.backbones.checkpoint import Checkpoint, n_bytes, open_checkpoint, sources
+from engine.models.backbones import timm_any
+from engine.models.backbones.checkpoint import Checkpoint, n_bytes, open_checkpoint, sources, unreadable
 from engine.models.backbones.conversion import ConversionPlan, Shapes, check_plan, converted
 from engine.models.backbones.registry import BackboneRegistry
 from engine.models.backbones.spec import BackboneEntry, Config, resolved_facts
@@ -86,7 +87,7 @@ def convert_checkpoint(
     spec = entry.resolved(config)
     with open_checkpoint(path) as checkpoint:
         plan = _checked_plan(entry, checkpoint, config, path)
-        source_digest = _digest(path, context)
+        published_digest = source_digest(path, context)
         with _new_folder(store) as temporary:
             weights = temporary / WEIGHTS_FILE
             weights_digest = _write_weights(weights, plan, checkpoint, context)
@@ -94,7 +95,7 @@ def convert_checkpoint(
                 name=name,
                 weights_digest=weights_digest,
                 source_name=path.name,
-                source_digest=source_digest,
+                source_digest=published_digest,
                 licence=terms.licence,
                 origin=terms.origin,
                 accepted=datetime.now(UTC).replace(microsecond=0),
@@ -129,6 +130,35 @@ def read_config(path: Path) -> dict[str, Any]:
     if not isinstance(document, dict):
         raise _bad_config(path, "it is not a JSON object")
     return document
+
+
+def conversion_config(name: str, config_file: Path | None, pooled: str | None = None) -> dict[str, Any] | None:
+    """Return the configuration that a conversion needs: the user's file, for ``timm:NAME`` with name and pooling.
+
+    Parameters
+    ----------
+    name
+        The backbone.
+    config_file
+        The user's ``config.json``, where there is one.
+    pooled
+        For ``timm:NAME`` only: "token", "avg" or "own".
+
+    Raises
+    ------
+    PackageError
+        If the file cannot be used, is of another network, or a pooling was chosen for a backbone that has one.
+    """
+    config = None if config_file is None else read_config(config_file)
+    if name.startswith(timm_any.PREFIX):
+        return timm_any.config_for(name, pooled, config)
+    if pooled is not None:
+        raise PackageError(
+            f"The pooled feature of {name} is fixed; it cannot be {pooled}.",
+            hint="Leave it out: it can be chosen for timm:NAME only.",
+            code="backbone.config",
+        )
+    return config
 
 
 def network_shapes(entry: BackboneEntry, config: Config | None = None) -> dict[str, tuple[int, ...]]:
@@ -199,8 +229,21 @@ def _put(stream: BinaryIO, digest: Any, content: bytes | memoryview) -> None:
     digest.update(content)
 
 
+def source_digest(path: Path, context: Context = NULL_CONTEXT) -> str:
+    """Return the sha256 of a published file, or of an index and its files one after another.
+
+    Raises
+    ------
+    PackageError
+        If it cannot be read.
+    """
+    try:
+        return _digest(path, context)
+    except OSError as error:
+        raise unreadable(path, error.strerror or type(error).__name__) from error
+
+
 def _digest(path: Path, context: Context) -> str:
-    """Return the sha256 of the published file, or of an index and its files one after another."""
     digest = hashlib.sha256()
     for file in sources(path):
         with file.open("rb") as stream:

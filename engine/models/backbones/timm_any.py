@@ -40,7 +40,7 @@ _CLASSIFIER = re.compile(r"(head|heads|head_dist|classifier|classif|fc|last_line
 _CONSTANT = re.compile(r".+\.(relative_position_index|attn_mask)")
 
 
-def config_for(name: str, pooled: Pooled | None = None, config: Config | None = None) -> dict[str, Any]:
+def config_for(name: str, pooled: str | None = None, config: Config | None = None) -> dict[str, Any]:
     """Return the configuration that stands for a name and a choice of the pooled feature.
 
     Parameters
