@@ -39,4 +39,4 @@ class Computing:
 AUTOMATIC = Computing()
 
 EXACT = Computing("float32", "torch")
-"""torch in float32: what training, calibration and explanations use."""
+"""torch in float32: what training uses."""
