@@ -115,8 +115,7 @@ def backbone_lines(document: Mapping[str, Any]) -> list[str]:
     """Put what `backbones_document` returned in lines for a person."""
     lines = []
     for item in document["backbones"]:
-        stand_in = "; a stand-in of its size: the published network's code is not public" if item["stand_in"] else ""
-        lines.append(f"{item['name']}  {item['display_name']}, {item['dimensions']}D{stand_in}")
+        lines.append(f"{item['name']}  {item['display_name']}, {item['dimensions']}D")
         lines += [f"    {_weights_line(stored)}" for stored in item["stored"]]
         if item["bundled"] is not None:
             lines.append(f"    {item['bundled'][:DIGEST_SHOWN]}  ships with the program; {item['licence']}")
@@ -262,7 +261,7 @@ def remove_backbone(
     if needing and not force:
         names = ", ".join(f"{entry.name} ({entry.digest[:8]})" for entry in needing)
         raise PackageError(
-            f"Stored weights of {stored.record.name} ({stored.record.weights_digest[:DIGEST_SHOWN]}) are needed by: {names}.",
+            f"{stored.record.name} {stored.record.weights_digest[:DIGEST_SHOWN]} is not removed: needed by {names}.",
             hint="Keep them, or remove them all the same with --force; those packages then cannot be used.",
             code="backbone.needed",
         )

@@ -21,11 +21,28 @@ from tests.support.analyses import make_analysis, make_volume
 FORMATS = (ExportFormat("csv", "CSV", ".csv"), ExportFormat("jsonl", "JSON Lines", ".jsonl", carries_identity=True))
 
 
+AREAS = ("backbones", "explanations", "impression", "reading", "worklist")
+
+
+class RecordingArea:
+    """Implements one of the protocols that hang on `ReviewActions`; a call is recorded as ("area.name", arguments)."""
+
+    def __init__(self, area: str, calls: list[tuple[str, tuple[Any, ...]]]) -> None:
+        self._area, self._calls = area, calls
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        return lambda *arguments: self._calls.append((f"{self._area}.{name}", arguments))
+
+
 class RecordingActions:
     """Implements `ReviewActions` by recording every call as (name, arguments)."""
 
     def __init__(self) -> None:
         self.calls: list[tuple[str, tuple[Any, ...]]] = []
+        for area in AREAS:
+            setattr(self, area, RecordingArea(area, self.calls))
 
     def named(self, name: str) -> list[tuple[Any, ...]]:
         return [arguments for called, arguments in self.calls if called == name]
