@@ -8,15 +8,31 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from psygnal import Signal
 
+from app.viewmodels.reading import HIDDEN_TEXT
 from app.viewmodels.status import AnalysisStatus
-from engine.analysis import Analysis
+from app.viewmodels.waterfall import Axis, Order, Waterfall, over_paths, over_slices
+from app.viewmodels.what_if import WhatIf, what_if
+from engine.analysis import LEDGER_TOLERANCE, Analysis, Unit
+from engine.explain.usage import ExpertUsage, analysis_usage
 
 FloatArray = NDArray[np.float32]
+Tab = Literal["slices", "waterfall", "experts", "what_if", "maps", "similar"]
+TABS: dict[Tab, str] = {
+    "slices": "Slices",
+    "waterfall": "Waterfall",
+    "experts": "Experts",
+    "what_if": "What if",
+    "maps": "Maps",
+    "similar": "Similar",
+}
+VOLUME_TEXT = "This model reads the whole volume at once: it has one entry, not one a slice."
+NOT_COVERED = "Not covered by this model: it makes no statement on this finding, so there is nothing to explain."
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,6 +49,8 @@ class EvidenceView:
         The router's weights; each row sums to 1.
     acquired
         For every prepared slice, the indices of the acquired slices under it, most voxels first.
+    unit
+        ``volume`` where the model reads the whole volume at once; there is then one entry, and no slice to jump to.
     """
 
     key: str
@@ -45,6 +63,7 @@ class EvidenceView:
     gates_SK: FloatArray
     positions_mm: FloatArray
     acquired: tuple[tuple[int, ...], ...]
+    unit: Unit = "slice"
 
     @cached_property
     def net_S(self) -> FloatArray:
@@ -59,7 +78,7 @@ class EvidenceView:
     @property
     def n_experts(self) -> int:
         """Number of experts."""
-        return self.gates_SK.shape[1]
+        return int(self.gates_SK.shape[1])
 
     @property
     def strongest_for(self) -> int | None:
@@ -82,24 +101,38 @@ class EvidenceView:
     def sentence(self) -> str:
         """What is seen, in one plain line."""
         total = f"Ledger sums to logit {self.logit:+.2f} (bias {self.bias:+.2f})."
+        if self.unit == "volume":
+            return f"{total} {VOLUME_TEXT}"
         best = self.strongest_for
         if best is None:
             return f"{total} No slice pushed it up."
         return f"{total} Most upward: {self.net_S[best]:+.2f}, prepared slice {best + 1} ({self.acquired_text(best)})."
 
+    def slice_name(self, prepared: int) -> str:
+        """Name a prepared slice and what lies under it, such as ``prepared slice 12 (acquired 14–16)``."""
+        return f"prepared slice {prepared + 1} ({self.acquired_text(prepared)})"
+
+    def path_name(self, path: int) -> str:
+        """Name a column of the ledger: the frozen path, or an expert."""
+        return "frozen path" if path == 0 else f"expert {path}"
+
+    @cached_property
+    def entries_SP(self) -> FloatArray:
+        """All entries, float32 (S, 1 + K): the frozen path first."""
+        return np.concatenate([self.frozen_S[:, None], self.experts_SK], axis=1)
+
     def slice_text(self, prepared: int) -> str:
         """Return all numbers of one prepared slice, a line each, for a tooltip."""
         experts = "  ".join(f"E{k + 1} {value:+.3f}" for k, value in enumerate(self.experts_SK[prepared]))
         gates = "  ".join(f"E{k + 1} {value:.2f}" for k, value in enumerate(self.gates_SK[prepared]))
-        return "\n".join(
-            (
-                f"Prepared slice {prepared + 1} of {self.n_slices} ({self.acquired_text(prepared)}), "
-                f"{self.positions_mm[prepared]:.0f} mm",
-                f"Ledger {self.net_S[prepared]:+.3f} log-odds = frozen {self.frozen_S[prepared]:+.3f}, {experts}",
-                f"Attention {self.attention_S[prepared]:.3f} (shared by all findings)",
-                f"Gate weights {gates}",
-            )
-        )
+        named = f"Prepared slice {prepared + 1} of {self.n_slices} ({self.acquired_text(prepared)})"
+        lines = [
+            VOLUME_TEXT if self.unit == "volume" else f"{named}, {self.positions_mm[prepared]:.0f} mm",
+            f"Ledger {self.net_S[prepared]:+.3f} log-odds = frozen {self.frozen_S[prepared]:+.3f}"
+            + (f", {experts}" if experts else ""),
+            f"Attention {self.attention_S[prepared]:.3f} (shared by all findings)",
+        ]
+        return "\n".join([*lines, f"Gate weights {gates}"] if gates else lines)
 
 
 class EvidenceModel:
@@ -109,8 +142,16 @@ class EvidenceModel:
     cursor_changed = Signal(object)
     jump_requested = Signal(int)
     split_changed = Signal(bool)
+    tab_changed = Signal(str)
+    order_changed = Signal()
 
     def __init__(self) -> None:
+        self._hidden = False
+        self._tab: Tab = "slices"
+        self._axis: Axis = "slices"
+        self._order: Order = "largest"
+        self._usage: ExpertUsage | None = None
+        self._shared: tuple[FloatArray, FloatArray, FloatArray] | None = None
         self._analysis: Analysis | None = None
         self._selected: str | None = None
         self._status = AnalysisStatus()
@@ -123,6 +164,8 @@ class EvidenceModel:
         """Take the analysis whose ledger is shown; None empties the strip (say why by `set_status`)."""
         self._analysis = analysis
         self._acquired = () if analysis is None else _acquired_under(analysis.acquired_weights)
+        self._usage = None if analysis is None else analysis_usage(analysis)
+        self._shared = None if analysis is None else _of_all_findings(analysis)
         if analysis is not None:
             self._status = AnalysisStatus("analysed")
         self._rebuild()
@@ -149,13 +192,82 @@ class EvidenceModel:
         return self._view
 
     @property
+    def hidden(self) -> bool:
+        """Whether the model's output is hidden: a blind first read."""
+        return self._hidden
+
+    def set_hidden(self, hidden: bool) -> None:
+        """Hide all reasons from the reader, or show them again."""
+        if hidden != self._hidden:
+            self._hidden = hidden
+            self._rebuild()
+
+    @property
+    def usage(self) -> ExpertUsage | None:
+        """How the study's slices use the experts; None where there is nothing to show or the model has none."""
+        return self._usage if self._view is not None else None
+
+    def waterfall(self) -> Waterfall | None:
+        """Return the logit as a sum from the bias, over what `axis` says, in the order of `order`."""
+        if self._view is None:
+            return None
+        return (over_slices if self._axis == "slices" else over_paths)(self._view, self._order)
+
+    @property
+    def axis(self) -> Axis:
+        """Whether the waterfall runs over slices or over the frozen path and the experts."""
+        return self._axis
+
+    @axis.setter
+    def axis(self, axis: Axis) -> None:
+        if axis != self._axis:
+            self._axis = axis
+            self.order_changed.emit()
+
+    @property
+    def order(self) -> Order:
+        """Whether the waterfall starts with the largest contributions, or follows slices or experts."""
+        return self._order
+
+    @order.setter
+    def order(self, order: Order) -> None:
+        if order != self._order:
+            self._order = order
+            self.order_changed.emit()
+
+    @property
+    def tab(self) -> Tab:
+        """Which of `TABS` is shown."""
+        return self._tab
+
+    @tab.setter
+    def tab(self, tab: Tab) -> None:
+        if tab != self._tab:
+            self._tab = tab
+            self.tab_changed.emit(tab)
+
+    def what_if(self) -> WhatIf | None:
+        """Return what the model would say without a slice or an expert; None where nothing may be shown."""
+        if self._view is None or self._analysis is None:
+            return None
+        return what_if(self._analysis, self._view.key)
+
+    @property
     def empty_text(self) -> str:
         """Why nothing is drawn."""
+        if self._hidden:
+            return HIDDEN_TEXT
         if self._analysis is None:
             return self._status.text
         if self._selected is None:
             return "Select a finding to see what drove it."
-        return "Not covered by this model: it makes no statement on this finding, so there is nothing to explain."
+        if self._selected not in self._analysis.ledger.keys:
+            return NOT_COVERED
+        error = self._analysis.ledger.error(self._selected)
+        return (
+            f"The ledger misses this finding's logit by {error:.2g}, more than {LEDGER_TOLERANCE:g} allows: it does not "
+            "explain the number, so nothing of it is drawn. Analyse again on the CPU."
+        )
 
     @property
     def split(self) -> bool:
@@ -173,7 +285,7 @@ class EvidenceModel:
     @property
     def cursor(self) -> float | None:
         """Place of the viewer's slice on the axis: a fractional prepared index, or None if it is not on it."""
-        if self._analysis is None or self._acquired_index is None:
+        if self._analysis is None or self._acquired_index is None or self.is_volume:
             return None
         return prepared_place(self._analysis.acquired_weights, self._acquired_index)
 
@@ -185,11 +297,29 @@ class EvidenceModel:
 
     def jump_to(self, prepared: int) -> None:
         """Ask the viewer for the acquired slice with most voxels in this prepared slice (or the nearest one's)."""
+        if self.is_volume:
+            return
         covered = [index for index, acquired in enumerate(self._acquired) if acquired]
         if not covered:
             return
         nearest = min(covered, key=lambda index: abs(index - prepared))
         self.jump_requested.emit(self._acquired[nearest][0])
+
+    @property
+    def is_volume(self) -> bool:
+        """Whether the model reads the whole volume at once, so that no slice is behind an entry."""
+        return self._analysis is not None and self._analysis.unit == "volume"
+
+    @property
+    def prepared_in_view(self) -> int | None:
+        """The prepared slice that holds most of the acquired slice in view; None for volumes and off the axis."""
+        if self._analysis is None or self._acquired_index is None or self.is_volume:
+            return None
+        weights = self._analysis.acquired_weights
+        if not 0 <= self._acquired_index < weights.shape[1]:
+            return None
+        best = int(np.argmax(weights[:, self._acquired_index]))
+        return best if weights[best, self._acquired_index] > 0 else None
 
     def walk(self, steps: int) -> None:
         """Ask the viewer for the acquired slice so many steps cranial of the one it shows; stops at the ends."""
@@ -207,14 +337,18 @@ class EvidenceModel:
             self.jump_to(best)
 
     def _rebuild(self) -> None:
-        self._view = None if self._analysis is None or self._selected is None else self._build(self._analysis)
+        nothing = self._analysis is None or self._selected is None or self._hidden
+        self._view = None if nothing or self._analysis is None else self._build(self._analysis)
         self.view_changed.emit()
         self.cursor_changed.emit(self.cursor)
 
     def _build(self, analysis: Analysis) -> EvidenceView | None:
         ledger = analysis.ledger
-        if self._selected not in ledger.keys:
+        if self._selected not in ledger.keys or not ledger.error(self._selected) < LEDGER_TOLERANCE:
             return None
+        if self._shared is None:
+            return None
+        attention_S, gates_SK, positions_mm = self._shared
         row = ledger.keys.index(self._selected)
         values = ledger.values[row]
         return EvidenceView(
@@ -224,11 +358,21 @@ class EvidenceModel:
             bias=float(ledger.bias[row]),
             frozen_S=values[:, 0],
             experts_SK=values[:, 1:],
-            attention_S=np.array([item.attention for item in analysis.slices], dtype=np.float32),
-            gates_SK=np.array([item.gate_weights for item in analysis.slices], dtype=np.float32),
-            positions_mm=np.array([item.position_mm for item in analysis.slices], dtype=np.float32),
+            attention_S=attention_S,
+            gates_SK=gates_SK,
+            positions_mm=positions_mm,
             acquired=self._acquired,
+            unit=analysis.unit,
         )
+
+
+def _of_all_findings(analysis: Analysis) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Return what every finding's view shares: attention (S,), gates (S, K) and positions (S,)."""
+    return (
+        np.array([item.attention for item in analysis.slices], dtype=np.float32),
+        np.array([item.gate_weights for item in analysis.slices], dtype=np.float32).reshape(len(analysis.slices), -1),
+        np.array([item.position_mm for item in analysis.slices], dtype=np.float32),
+    )
 
 
 def prepared_place(acquired_weights: FloatArray, acquired: int) -> float | None:
