@@ -7,9 +7,13 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from app.controllers.agreement import AgreementController
 from app.controllers.analyses import AnalysisController
+from app.controllers.backbones import BackboneController
+from app.controllers.explanations import ExplanationController
 from app.controllers.feedback import FeedbackController
 from app.controllers.library import LibraryController
+from app.controllers.reading import ReadingController
 from app.controllers.session import LANES, STORE_BUSY_TIMEOUT_S, Session
 from app.controllers.studies import StudyController
 from app.controllers.training import TrainingController
@@ -20,7 +24,6 @@ from app.logs import close_log, open_log
 from app.operations.export_corrections import export_formats
 from app.settings import AppPaths, Settings, computing, save_settings
 from app.viewmodels.actions import ExportFormat, RetrainOptions
-from app.viewmodels.findings import Verdict
 from app.viewmodels.jobs import JobRow
 from app.viewmodels.notices import Notice
 from app.viewmodels.review import ReviewModels
@@ -55,6 +58,7 @@ class Application:
     ) -> None:
         self.paths = paths
         self.models = ReviewModels(settings.reader)
+        self.models.reading.configure(settings.blind_first_read, settings.show_other_readers, settings.ask_reader)
         self.models.keys.choose(settings.keys)
         self.runner = JobRunner(LANES)
         self.compute = ComputeProcess(
@@ -74,7 +78,11 @@ class Application:
         self.analyses = AnalysisController(self.session)
         self.studies = StudyController(self.session, self.analyses)
         self.feedback = FeedbackController(self.session)
+        self.reading = ReadingController(self.session, self.feedback, self.change_settings)
+        self.agreement = AgreementController(self.session, self.studies.select_series)
+        self.explanations = ExplanationController(self.session, self.studies.select_series)
         self.training = TrainingController(self.session, self.library)
+        self.backbones = BackboneController(self.session, self.library.reread)
         self.library.on_activated = self.studies.recall
         self.analyses.on_worker_lost = self._worker_died
         self.runner.job_changed.connect(self._show_job)
@@ -93,6 +101,7 @@ class Application:
         self.session.run(
             lambda context: self.session.store.open(), lane="store", title="Opening the store", cancellable=False
         )
+        self.reading.start()
         self.studies.refresh_rows()
         self.library.refresh()
 
@@ -101,6 +110,8 @@ class Application:
         if self._closed:
             return
         self._closed = True
+        self.models.feedback.leave()
+        self.feedback.submit_unnamed()
         self.compute.abort()
         self.runner.submit(lambda context: self.session.store.close(), lane="store", title="Closing", cancellable=False)
         if not self.runner.shutdown(SHUTDOWN_WAIT_S) and sys.stderr is not None:
@@ -132,14 +143,6 @@ class Application:
     def cancel_job(self, job_id: int) -> None:
         """Ask a job to stop."""
         self.runner.cancel(job_id)
-
-    def submit_verdict(self, key: str, verdict: Verdict, reason: str, comment: str) -> None:
-        """Save the reader's verdict on a finding of the current series."""
-        self.feedback.submit_verdict(key, verdict, reason, comment)
-
-    def undo_verdict(self) -> None:
-        """Withdraw the newest verdict on the current series."""
-        self.feedback.undo_verdict()
 
     def export_formats(self) -> Sequence[ExportFormat]:
         """List the exporters."""
@@ -182,9 +185,8 @@ class Application:
         self.library.rollback()
 
     def set_reader(self, name: str) -> None:
-        """Keep the reader's name."""
-        self.models.preferences.reader = name
-        self.change_settings(reader=self.models.preferences.reader)
+        """Let this reader read from now on."""
+        self.reading.choose_reader(name)
 
     def set_keys(self, chosen: Mapping[str, str]) -> None:
         """Keep the reader's own keys."""

@@ -129,6 +129,12 @@ class Settings(FrozenConfig):
     ----------
     reader
         Stands beside every verdict; empty until the reader gives a name.
+    ask_reader
+        Whether the program asks at every start who reads.
+    blind_first_read
+        Whether the model's output of every series is hidden until the reader commits.
+    show_other_readers
+        Whether a reader's sheet shows what others stated where the reader has said nothing.
     device
         Where the classifier computes.
     precision
@@ -148,6 +154,9 @@ class Settings(FrozenConfig):
     """
 
     reader: str = Field(default="", max_length=200)
+    ask_reader: bool = True
+    blind_first_read: bool = False
+    show_other_readers: bool = False
     device: DeviceChoice = "auto"
     precision: PrecisionChoice = "auto"
     cpu_runtime: CpuRuntimeChoice = "auto"

@@ -158,7 +158,11 @@ def _begin(application: Application, window: MainWindow, arguments: argparse.Nam
     if arguments.quit_after_start:
         print("usable", flush=True)
         QTimer.singleShot(0, window, window.close)
-    elif getattr(arguments, "demo", False):
+        return
+    reading = application.models.reading
+    if reading.ask_at_start or not reading.reader:
+        reading.want_reader()
+    if getattr(arguments, "demo", False):
         application.open_demo()
     elif arguments.paths:
         application.open_paths([path.absolute() for path in arguments.paths])

@@ -33,6 +33,6 @@ def run(arguments: argparse.Namespace, environment: Environment) -> int:
 
     path = require_folder(arguments.out) / default_name(arguments.format)
     with Store.open(arguments.store, read_only=True) as store:
-        count = export_corrections(store, environment.catalogue, arguments.format, path)
+        count, _ = export_corrections(store, environment.catalogue, arguments.format, path)
     say(f"{count} corrections written: {path}")
     return 0

@@ -1,92 +1,130 @@
-"""Verdicts: saved on each click, withdrawn one by one, exported."""
+"""Statements: saved at once and in order, withdrawn one by one, exported."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from app.controllers.rows import feedback_views
 from app.controllers.session import Session
 from app.operations.export_corrections import export_corrections
-from app.operations.feedback import VerdictRequest, save_feedback, undo_feedback
-from app.viewmodels.findings import Verdict
+from app.operations.feedback import Sheet, read_sheet, save_statements, undo_feedback
 from app.viewmodels.notices import Notice
+from app.viewmodels.statements import Statement
 from engine.store.records import FeedbackRecord
+
+if TYPE_CHECKING:
+    from engine.store.repository import Store
 
 UNNAMED_READER = "unnamed reader"
 
 
 class FeedbackController:
-    """The reader's verdicts on the series in view."""
+    """Implements `FeedbackActions`: the reader's statements on the series in view."""
 
     def __init__(self, session: Session) -> None:
         self._session = session
+        self._waiting: list[Statement] = []
 
-    def submit_verdict(self, key: str, verdict: Verdict, reason: str, comment: str) -> None:
-        """Save a verdict with what was on the screen in this moment."""
-        session = self._session
-        current = session.current
-        if current is None:
+    def submit(self, statements: Sequence[Statement]) -> None:
+        """Save statements durably; without a reader they wait until the window has asked who reads."""
+        reading = self._session.models.reading
+        if not reading.reader:
+            self._waiting.extend(statements)
+            text = f"{len(self._waiting)} statement(s) will be saved as soon as a reader is chosen; nothing is lost."
+            self._session.models.notices.post(Notice("info", "Who reads?", text))
+            reading.want_reader()
             return
-        request = VerdictRequest(
-            series_uid=current.uid,
-            finding_key=key,
-            verdict=verdict,
-            reason=reason,
-            comment=comment,
-            reader=self.reader,
-            mode="blind" if current.analysis is None else "ai_seen",
-            analysis=current.analysis,
-            sop_instance_uids=self._slice_in_view(),
-        )
-        session.with_store(
-            lambda store: save_feedback(store, request),
-            "Saving the verdict",
-            lambda standing: self._show(request.series_uid, standing),
-        )
+        reader, kept = reading.reader, tuple(statements)
+        for uid in dict.fromkeys(statement.series_uid for statement in kept):
+            mine = tuple(statement for statement in kept if statement.series_uid == uid)
+            self._save(uid, reader, mine)
 
-    def undo_verdict(self) -> None:
-        """Withdraw the reader's newest verdict on the series in view."""
+    def submit_waiting(self) -> None:
+        """Save what waited for a reader, marked blind only if nothing of a model has been seen by now."""
+        waiting, self._waiting = self._waiting, []
+        reading = self._session.models.reading
+        seen = reading.session is not None and not reading.hidden
+        here = reading.series_uid
+        self.submit([replace(item, mode="ai_seen") if seen and item.series_uid == here else item for item in waiting])
+
+    def submit_unnamed(self) -> None:
+        """Save what still waits in nobody's name: losing it would be worse."""
+        if self._waiting:
+            self._session.models.reading.reader = UNNAMED_READER
+            self.submit_waiting()
+
+    @property
+    def n_waiting(self) -> int:
+        """How many statements wait for a reader."""
+        return len(self._waiting)
+
+    def undo(self) -> None:
+        """Withdraw the reader's newest statement on the series in view."""
         session = self._session
         if session.current is None:
             return
-        uid, reader = session.current.uid, self.reader
+        uid, reader = session.current.uid, session.models.reading.reader
 
-        def undone(result: tuple[FeedbackRecord | None, dict[str, FeedbackRecord]]) -> None:
-            withdrawal, standing = result
+        def undone(result: tuple[FeedbackRecord | None, Sheet]) -> None:
+            withdrawal, sheet = result
             if withdrawal is None:
-                session.models.notices.post(Notice("info", "Nothing to undo", "No verdict of yours stands here."))
-            else:
-                self._show(uid, standing)
-                session.models.findings.selected_key = withdrawal.finding_key
+                session.models.notices.post(Notice("info", "Nothing to undo", "No statement of yours stands here."))
+                return
+            session.models.feedback.forget(withdrawal.finding_key)
+            self._show(uid, reader, sheet)
+            session.models.findings.selected_key = withdrawal.finding_key
 
-        session.with_store(lambda store: undo_feedback(store, uid, reader), "Undoing the verdict", undone)
+        def withdraw(store: Store) -> tuple[FeedbackRecord | None, Sheet]:
+            return undo_feedback(store, uid, reader), read_sheet(store, uid, session.sheet_reader)
+
+        session.with_store(withdraw, "Undoing the statement", undone)
+
+    def reload(self) -> None:
+        """Read the sheet of the series in view again: another reader reads, or what may be seen has changed."""
+        session = self._session
+        if session.current is None:
+            return
+        uid, reader, sheet_of = session.current.uid, session.models.reading.reader, session.sheet_reader
+        session.with_store(
+            lambda store: read_sheet(store, uid, sheet_of),
+            "Reading the statements",
+            lambda sheet: self._show(uid, reader, sheet),
+        )
 
     def export(self, format_key: str, path: Path) -> None:
-        """Write the corrections of all studies."""
+        """Write the corrections of all studies, but for those that the reader still reads blind."""
         session = self._session
+        reader = session.models.reading.reader
 
-        def told(count: int) -> None:
-            session.models.notices.post(Notice("info", "Corrections exported", f"{count} statements: {path}"))
+        def told(counts: tuple[int, int]) -> None:
+            written, left_out = counts
+            without = f" {left_out} of studies that you still read blind were left out." if left_out else ""
+            session.models.notices.post(
+                Notice("info", "Corrections exported", f"{written} statements: {path}.{without}")
+            )
 
         session.with_store(
-            lambda store: export_corrections(store, session.catalogue, format_key, path),
+            lambda store: export_corrections(store, session.catalogue, format_key, path, hidden_from=reader),
             "Exporting corrections",
             told,
         )
 
-    @property
-    def reader(self) -> str:
-        """Who gives the verdicts."""
-        return self._session.models.preferences.reader or UNNAMED_READER
+    def _save(self, uid: str, reader: str, statements: tuple[Statement, ...]) -> None:
+        session = self._session
+        sheet_of = session.sheet_reader
 
-    def _show(self, series_uid: str, standing: dict[str, FeedbackRecord]) -> None:
-        current = self._session.current
-        if current is not None and current.uid == series_uid:
-            current.feedback = standing
-            self._session.models.findings.set_feedback(feedback_views(standing))
+        def save(store: Store) -> Sheet:
+            save_statements(store, statements, reader)
+            return read_sheet(store, uid, sheet_of)
 
-    def _slice_in_view(self) -> tuple[str, ...]:
-        viewer = self._session.models.viewer
-        if viewer.volume is None:
-            return ()
-        return (viewer.volume.sop_instance_uids[viewer.slice_index],)
+        session.with_store(save, "Saving the statement", lambda sheet: self._show(uid, reader, sheet))
+
+    def _show(self, series_uid: str, reader: str, sheet: Sheet) -> None:
+        session = self._session
+        session.models.reading.touched.emit(series_uid)
+        if session.current is not None and session.is_current(series_uid) and session.models.reading.reader == reader:
+            session.current.feedback = sheet
+            session.models.findings.set_feedback(feedback_views(sheet))

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from app.operations.feedback import Sheet
 from app.operations.open_paths import refusal_reasons
-from app.viewmodels.findings import FeedbackView
 from app.viewmodels.library import ModelRow
+from app.viewmodels.statements import FeedbackView, answer_of
 from app.viewmodels.studies import StudyRow
 from app.viewmodels.viewer import SeriesInfo
 from engine.dicom.series import Series
 from engine.findings.catalogue import URGENCY_ORDER, Catalogue, Urgency
-from engine.store.records import FeedbackRecord, SeriesRow
+from engine.store.records import SeriesRow
 
 if TYPE_CHECKING:
+    from app.operations.backbones import BackboneNeed
     from engine.models.library import LibraryEntry
 
 NO_NAME = "(no name)"
@@ -64,12 +65,24 @@ def series_info(series: Series) -> SeriesInfo:
     )
 
 
-def feedback_views(records: Mapping[str, FeedbackRecord]) -> dict[str, FeedbackView]:
+def feedback_views(sheet: Sheet) -> dict[str, FeedbackView]:
     """Return what stands on a series, for display."""
     return {
-        key: FeedbackView(record.verdict, record.reason, record.comment, record.reader, local_time(record.created_utc))
-        for key, record in records.items()
-        if record.verdict != "withdrawn"
+        key: FeedbackView(
+            answer=answer_of(record.present),
+            reason_code=record.reason_code,
+            comment=record.comment,
+            reader=record.reader,
+            time_text=local_time(record.created_utc),
+            laterality=record.laterality,
+            certainty=record.certainty,
+            key_images=record.key_images,
+            locations=record.locations,
+            mode=record.mode,
+            before=sheet.before.get(key),
+            after_reveal=record.after_reveal,
+        )
+        for key, record in sheet.standing.items()
     }
 
 
@@ -78,7 +91,7 @@ def local_time(utc: datetime) -> str:
     return utc.astimezone().strftime("%Y-%m-%d %H:%M")
 
 
-def model_row(entry: LibraryEntry, damage: str) -> ModelRow:
+def model_row(entry: LibraryEntry, damage: str, need: BackboneNeed) -> ModelRow:
     """Return a line of the model list; `damage` says why the package was refused, empty where it is whole."""
     return ModelRow(
         name=entry.name,
@@ -90,4 +103,6 @@ def model_row(entry: LibraryEntry, damage: str) -> ModelRow:
         n_findings=entry.n_findings,
         verify_state="failed" if damage else "verified",
         message=damage,
+        backbone=need.display_name,
+        weights_here=need.present,
     )

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from app.errors import notice_from
 from app.logs import log_error
+from app.operations.feedback import Sheet
 from app.operations.load_series import LoadedSeries
 from engine.analysis import Analysis
 from engine.dicom.series import Series
 from engine.errors import StoreError
 from engine.findings.catalogue import Catalogue
 from engine.progress import Context
-from engine.store.records import FeedbackRecord
 
 if TYPE_CHECKING:
     from app.jobs.compute_process import ComputeProcess
@@ -70,12 +70,12 @@ class StoreHolder:
 
 @dataclass
 class OpenSeries:
-    """The series in view. `feedback` is what stands on it."""
+    """The series in view. `feedback` is the reader's sheet of it."""
 
     uid: str
     loaded: LoadedSeries | None = None
     analysis: Analysis | None = None
-    feedback: dict[str, FeedbackRecord] = field(default_factory=dict)
+    feedback: Sheet = field(default_factory=Sheet)
 
 
 class Session:
@@ -98,9 +98,28 @@ class Session:
         self.compute = compute
         self.store = StoreHolder(settings.store_url or paths.store_file)
         self.scanned: dict[str, Series] = {}
-        self.current: OpenSeries | None = None
+        self.on_current: list[Callable[[str | None], None]] = []
+        self._current: OpenSeries | None = None
         self.active_model: LibraryEntry | None = None
         self.library_known = False
+
+    @property
+    def current(self) -> OpenSeries | None:
+        """The series in view. Whoever sets it tells `on_current` first, while the one before is still shown."""
+        return self._current
+
+    @current.setter
+    def current(self, current: OpenSeries | None) -> None:
+        for tell in self.on_current:
+            tell(None if current is None else current.uid)
+        self._current = current
+
+    @property
+    def sheet_reader(self) -> str | None:
+        """Whose sheet is shown; None for everybody's, where the reader wants that or nobody is named."""
+        reading = self.models.reading
+        everybody = not reading.hidden and (reading.show_others or not reading.reader)
+        return None if everybody else reading.reader
 
     def run(
         self,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from app.controllers.analyses import AnalysisController
 from app.controllers.rows import feedback_views, series_info, study_row
 from app.controllers.session import OpenSeries, Session
+from app.operations.feedback import Sheet, read_sheet
 from app.operations.load_series import LoadedSeries, load_series
 from app.operations.open_paths import choose_series, open_paths, refusal_reasons, register_series
 from app.viewmodels.notices import Notice, Severity
@@ -17,7 +18,7 @@ from engine.analysis import Analysis
 from engine.dicom.series import Series
 from engine.errors import DicomError
 from engine.progress import Context
-from engine.store.records import FeedbackRecord, SeriesRow
+from engine.store.records import SeriesRow
 
 if TYPE_CHECKING:
     from engine.dicom.scan import ScanReport
@@ -141,20 +142,22 @@ class StudyController:
         series = session.current.loaded.series
         digest = session.active_model.digest if session.active_model is not None else None
 
-        def recall(store: Store) -> tuple[str, Analysis | None, dict[str, FeedbackRecord]]:
+        reader = session.sheet_reader
+
+        def recall(store: Store) -> tuple[str, Analysis | None, Sheet]:
             uid = series.instance_uid
-            return uid, store.latest_analysis(uid, digest), store.current_feedback(uid)
+            return uid, store.latest_analysis(uid, digest), read_sheet(store, uid, reader)
 
         session.with_store(recall, "Recalling the analysis", self._recalled, self._recall_failed(series))
 
     def _recall_failed(self, series: Series) -> Callable[[BaseException], None]:
         def failed(error: BaseException) -> None:
             self._session.notify(error, "The store could not be read")
-            self._recalled((series.instance_uid, None, {}))
+            self._recalled((series.instance_uid, None, Sheet()))
 
         return failed
 
-    def _recalled(self, found: tuple[str, Analysis | None, dict[str, FeedbackRecord]]) -> None:
+    def _recalled(self, found: tuple[str, Analysis | None, Sheet]) -> None:
         series_uid, analysis, feedback = found
         session = self._session
         current = session.current

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,8 +16,20 @@ if TYPE_CHECKING:
 CORRECTIONS_NAME = "corrections"
 
 
-def export_corrections(store: Store, catalogue: Catalogue, format_key: str, path: Path) -> int:
-    """Write every statement that stands, of all studies; how many.
+def export_corrections(
+    store: Store, catalogue: Catalogue, format_key: str, path: Path, *, hidden_from: str = ""
+) -> tuple[int, int]:
+    """Write every statement that stands, of all studies.
+
+    Parameters
+    ----------
+    hidden_from
+        A reader; statements on series that this reader still reads blind are left out.
+
+    Returns
+    -------
+    tuple of int
+        How many were written, and how many left out.
 
     Raises
     ------
@@ -26,8 +39,17 @@ def export_corrections(store: Store, catalogue: Catalogue, format_key: str, path
         If the store cannot be read.
     """
     rows = store.corrections()
-    exporter(format_key).write(corrections_report(rows, catalogue), path)
-    return len(rows)
+    blind = _read_blind(store, {row.series_uid for row in rows}, hidden_from)
+    shown = tuple(row for row in rows if row.series_uid not in blind)
+    exporter(format_key).write(corrections_report(shown, catalogue), path)
+    return len(shown), len(rows) - len(shown)
+
+
+def _read_blind(store: Store, series_uids: Iterable[str], reader: str) -> set[str]:
+    if not reader:
+        return set()
+    sessions = {uid: store.reading_session(uid, reader) for uid in series_uids}
+    return {uid for uid, session in sessions.items() if session is not None and session.hidden}
 
 
 def default_name(format_key: str) -> str:

@@ -1,81 +1,103 @@
-"""Save and withdraw a reader's verdicts."""
+"""Save, withdraw and read a reader's statements."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from engine.analysis import Analysis
-from engine.store.records import FeedbackRecord, GivenVerdict, NewFeedback, ReadingMode, stated_presence
+from app.viewmodels.statements import Answer, Statement, answer_of, presence, verdict_of
+from engine.store.records import FeedbackRecord, NewFeedback
 
 if TYPE_CHECKING:
     from engine.store.repository import Store
 
 
-@dataclass(frozen=True, eq=False)
-class VerdictRequest:
-    """What the reader said, and what was on the screen in that moment.
+@dataclass(frozen=True)
+class Sheet:
+    """What one reader's sheet of a series says.
 
     Attributes
     ----------
-    analysis
-        The analysis shown; None where there was none.
-    sop_instance_uids
-        The acquired slice in view.
+    standing
+        What stands, by finding.
+    before
+        What the reader had stated when the model's output was revealed, by finding; empty without a blind first read.
     """
 
-    series_uid: str
-    finding_key: str
-    verdict: GivenVerdict
-    reason: str
-    comment: str
-    reader: str
-    mode: ReadingMode
-    analysis: Analysis | None
-    sop_instance_uids: tuple[str, ...]
+    standing: dict[str, FeedbackRecord] = field(default_factory=dict)
+    before: dict[str, Answer] = field(default_factory=dict)
 
 
-def save_feedback(store: Store, request: VerdictRequest) -> dict[str, FeedbackRecord]:
-    """Append the verdict; what now stands on the series, by finding key.
+def read_sheet(store: Store, series_uid: str, reader: str | None) -> Sheet:
+    """Read a reader's own sheet; with None the consensus, or else the newest statement of any reader.
 
     Raises
     ------
     StoreError
-        If it cannot be written; nothing of it then is.
+        If the store cannot be read.
     """
-    store.add_feedback(new_feedback(request))
-    return store.current_feedback(request.series_uid)
+    from engine.store.feedback import standing
+
+    stands = store.current_feedback(series_uid, reader)
+    if reader is None:
+        return Sheet(stands)
+    history = [row for row in store.feedback_history(series_uid) if row.reader == reader and row.role == "reading"]
+    blind = standing(row for row in history if row.after_reveal is False)
+    return Sheet(stands, {row.finding_key: answer_of(row.present) for row in blind})
 
 
-def undo_feedback(
-    store: Store, series_uid: str, reader: str
-) -> tuple[FeedbackRecord | None, dict[str, FeedbackRecord]]:
-    """Withdraw the reader's newest verdict; the withdrawal, None if nothing stood, and what stands now.
+def save_statements(store: Store, statements: Sequence[Statement], reader: str) -> None:
+    """Append a reader's statements, in order.
+
+    Raises
+    ------
+    StoreError
+        If one cannot be written; those before it are.
+    """
+    for statement in statements:
+        store.add_feedback(new_feedback(statement, reader))
+
+
+def new_feedback(statement: Statement, reader: str) -> NewFeedback:
+    """Put a statement into the store's form.
+
+    Raises
+    ------
+    ValueError
+        If it has no answer.
+    """
+    content = statement.content
+    if content.answer is None:
+        raise ValueError(f"the statement on {statement.finding_key} has no answer")
+    model = statement.model
+    return NewFeedback(
+        series_uid=statement.series_uid,
+        finding_key=statement.finding_key,
+        verdict=verdict_of(content.answer, statement.positive),
+        present=presence(content.answer),
+        reader=reader,
+        mode=statement.mode,
+        model_digest=None if model is None else model.digest,
+        probability=statement.probability,
+        sop_instance_uids=statement.sop_instance_uids,
+        comment=content.comment,
+        reason_code=content.reason_code,
+        locations=content.locations,
+        laterality=content.laterality,
+        certainty=content.certainty,
+        key_images=content.key_images,
+        model_name=None if model is None else model.name,
+        model_notice=None if model is None else model.notice,
+    )
+
+
+def undo_feedback(store: Store, series_uid: str, reader: str) -> FeedbackRecord | None:
+    """Withdraw the reader's newest statement; the withdrawal, None if nothing stood.
 
     Raises
     ------
     StoreError
         If the store cannot be written.
     """
-    return store.undo_last_feedback(series_uid, reader), store.current_feedback(series_uid)
-
-
-def new_feedback(request: VerdictRequest) -> NewFeedback:
-    """Put a verdict into the store's form, with the probability that was shown and the presence that it states."""
-    result = None if request.analysis is None else request.analysis.finding(request.finding_key)
-    shown = None
-    if result is not None and result.covered:
-        shown = result.probability if result.calibrated_probability is None else result.calibrated_probability
-    return NewFeedback(
-        series_uid=request.series_uid,
-        finding_key=request.finding_key,
-        verdict=request.verdict,
-        present=stated_presence(request.verdict, None if result is None else result.positive),
-        reader=request.reader,
-        mode=request.mode,
-        model_digest=None if request.analysis is None else request.analysis.model.digest,
-        probability=shown,
-        sop_instance_uids=tuple(uid for uid in request.sop_instance_uids if uid),
-        reason=request.reason,
-        comment=request.comment,
-    )
+    return store.undo_last_feedback(series_uid, reader)

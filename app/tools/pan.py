@@ -11,7 +11,7 @@ class Pan(Tool):
 
     key = "pan"
     label = "Pan"
-    shortcut = "P"
+    shortcut = "G"
     icon = "pan"
     cursor = "open_hand"
     help = "Drag to move the picture. The middle button always pans."

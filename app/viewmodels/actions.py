@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from app.viewmodels.findings import Verdict
+from app.viewmodels.backbones import BackboneActions
+from app.viewmodels.statements import Answer, Statement
+from engine.store.workflow import ReaderRole
 
 
 @dataclass(frozen=True)
@@ -28,8 +30,91 @@ class RetrainOptions:
     description: str = ""
 
 
+class FeedbackActions(Protocol):
+    """Requests about the reader's statements."""
+
+    def submit(self, statements: Sequence[Statement]) -> None:
+        """Save statements, durably and at once; without a reader they wait, and the window asks who reads."""
+
+    def undo(self) -> None:
+        """Withdraw the reader's newest statement on the current series."""
+
+
+class ReadingActions(Protocol):
+    """Requests about readers and the blind first read."""
+
+    def choose_reader(self, name: str) -> None:
+        """Let this reader read from now on."""
+
+    def add_reader(self, name: str, role: ReaderRole, initials: str) -> None:
+        """Add a reader, who reads from now on."""
+
+    def update_reader(self, name: str, role: ReaderRole, initials: str) -> None:
+        """Change a reader's role and initials."""
+
+    def set_reader_active(self, name: str, active: bool) -> None:
+        """Deactivate a reader, or take one back."""
+
+    def set_ask_reader(self, ask: bool) -> None:
+        """Ask at every start who reads, or not."""
+
+    def commit(self) -> None:
+        """Commit the blind read: the model's output is shown from now on."""
+
+    def reveal(self) -> None:
+        """Show the model's output without a commit."""
+
+    def read_blind(self) -> None:
+        """Read the current series blind, if nothing of a model has been seen of it."""
+
+    def set_blind(self, blind: bool) -> None:
+        """Read every series blind first, or not."""
+
+    def set_show_others(self, show: bool) -> None:
+        """Show other readers' statements, or not."""
+
+    def finish(self, done: bool) -> None:
+        """Say that the current series is read, or not after all."""
+
+
+class AgreementActions(Protocol):
+    """Requests about what several readers state."""
+
+    def load(self, *, blind_only: bool, unsure_counts: bool) -> None:
+        """Fill `AgreementModel` with how far readers agree, and where they do not."""
+
+    def adjudicate(self, series_uid: str, key: str, answer: Answer, comment: str) -> None:
+        """Save the current reader's decision between readers."""
+
+    def open_item(self, series_uid: str, key: str) -> None:
+        """Show a series and select a finding."""
+
+
+class ExplanationActions(Protocol):
+    """Requests of the Why panel."""
+
+    def draw_map(self) -> None:
+        """Compute the map that is wanted, unless it is there."""
+
+    def cancel_map(self) -> None:
+        """Stop the map that is being computed."""
+
+    def find_similar(self) -> None:
+        """Look for the studies nearest to the one in view."""
+
+    def open_similar(self, series_uid: str) -> None:
+        """Show a similar study."""
+
+
 class ReviewActions(Protocol):
     """Every request the window can make. Results arrive through the view-models."""
+
+    explanations: ExplanationActions
+    feedback: FeedbackActions
+    reading: ReadingActions
+    agreement: AgreementActions
+
+    backbones: BackboneActions
 
     def open_paths(self, paths: Sequence[Path]) -> None:
         """Scan folders, files or ZIPs and list what they hold."""
@@ -45,12 +130,6 @@ class ReviewActions(Protocol):
 
     def cancel_job(self, job_id: int) -> None:
         """Ask a job to stop."""
-
-    def submit_verdict(self, key: str, verdict: Verdict, reason: str, comment: str) -> None:
-        """Save the reader's verdict on a finding of the current series, durably and at once."""
-
-    def undo_verdict(self) -> None:
-        """Withdraw the newest verdict on the current series."""
 
     def export_formats(self) -> Sequence[ExportFormat]:
         """List the exporters."""
@@ -80,7 +159,7 @@ class ReviewActions(Protocol):
         """Go back to the model that was active before."""
 
     def set_reader(self, name: str) -> None:
-        """Keep the reader's name."""
+        """Let this reader read from now on."""
 
     def set_keys(self, chosen: Mapping[str, str]) -> None:
         """Keep the reader's own keys, by action id; all others have the table's."""

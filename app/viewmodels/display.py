@@ -58,6 +58,12 @@ class DisplayOrientation:
         column = columns - 1 - column if self.flip_columns else column
         return (column, row) if self.transpose else (row, column)
 
+    def shown_index(self, row: float, column: float, shape_rc: tuple[int, int]) -> tuple[float, float]:
+        """Return the (row, column) of the screen of a stored pixel; `shape_rc` is the stored slice's shape."""
+        rows, columns = (shape_rc[1], shape_rc[0]) if self.transpose else shape_rc
+        row, column = (column, row) if self.transpose else (row, column)
+        return rows - 1 - row if self.flip_rows else row, columns - 1 - column if self.flip_columns else column
+
 
 def orientation_for(geometry: VolumeGeometry | None) -> DisplayOrientation:
     """Choose the turn that shows these slices in the radiological convention, whatever the patient's position."""

@@ -1,144 +1,93 @@
-"""The findings panel: 75 rows with their values, the reader's verdicts, filter, order and selection."""
+"""The findings panel: 75 rows with their values, the reader's statements, filters, order and selection."""
 
 from __future__ import annotations
 
 import unicodedata
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Literal
 
 from psygnal import Signal
 
+from app.viewmodels.finding_filters import FILTERS, FilterKey
+from app.viewmodels.finding_row import FindingRow
+from app.viewmodels.reading import HIDDEN_TEXT
+from app.viewmodels.rest import RestPlan, plan_rest
+from app.viewmodels.statements import FeedbackView
 from app.viewmodels.status import AnalysisStatus
 from engine.analysis import Analysis, FindingResult, ModelIdentity
 from engine.findings.catalogue import CATEGORY_LABELS, URGENCY_ORDER, Catalogue, Finding
 
-Verdict = Literal["agree", "disagree", "unsure"]
-SortOrder = Literal["urgency", "value"]
+SortOrder = Literal["catalogue", "urgency", "value"]
 Calibration = Literal["all", "some", "none"]
+Density = Literal["comfortable", "compact"]
 
 ALL_TITLE = "All findings"
-VERDICT_LABELS: Mapping[Verdict, str] = {"agree": "Agreed", "disagree": "Disagreed", "unsure": "Unsure"}
-
-
-@dataclass(frozen=True)
-class FeedbackReason:
-    """Why a reader disagrees or is unsure; `key` is what the store keeps."""
-
-    key: str
-    label: str
-
-
-REASONS: tuple[FeedbackReason, ...] = (
-    FeedbackReason("", "No reason given"),
-    FeedbackReason("artefact", "Artefact"),
-    FeedbackReason("calcification", "Calcification"),
-    FeedbackReason("chronic", "Old or chronic"),
-    FeedbackReason("partial_volume", "Partial volume"),
-    FeedbackReason("normal_variant", "Normal variant"),
-    FeedbackReason("missed", "Missed by the model"),
-    FeedbackReason("wrong_location", "Wrong slices drove it"),
-    FeedbackReason("other_finding", "Another finding explains it"),
-    FeedbackReason("other", "Other (see comment)"),
-)
-
-
-@dataclass(frozen=True)
-class FeedbackView:
-    """The reader's standing verdict on one finding; `time_text` is local time for display."""
-
-    verdict: Verdict
-    reason: str = ""
-    comment: str = ""
-    reader: str = ""
-    time_text: str = ""
-
-
-@dataclass(frozen=True)
-class FindingRow:
-    """One finding as the panel shows it: catalogue, result (None before an analysis) and verdict."""
-
-    finding: Finding
-    result: FindingResult | None
-    feedback: FeedbackView | None
-
-    @property
-    def key(self) -> str:
-        """The finding's key."""
-        return self.finding.key
-
-    @property
-    def covered(self) -> bool:
-        """Whether there is a result and the model predicts this finding."""
-        return self.result is not None and self.result.covered
-
-    @property
-    def value(self) -> float | None:
-        """The calibrated probability where there is one, else the raw score; None where not covered."""
-        if self.result is None or not self.result.covered:
-            return None
-        calibrated = self.result.calibrated_probability
-        return self.result.probability if calibrated is None else calibrated
-
-    @property
-    def calibrated(self) -> bool:
-        """Whether `value` is a calibrated probability."""
-        return self.result is not None and self.result.calibrated_probability is not None
-
-    @property
-    def value_name(self) -> str:
-        """What `value` is called on the screen."""
-        return "calibrated probability" if self.calibrated else "uncalibrated score"
-
-    @property
-    def operating_point(self) -> float | None:
-        """The threshold on `value`."""
-        return self.result.operating_point if self.result is not None and self.result.covered else None
-
-    @property
-    def positive(self) -> bool | None:
-        """Whether the model calls it present; None where it says nothing."""
-        return self.result.positive if self.result is not None and self.result.covered else None
+NO_ANALYSIS = "There is no analysis to filter by."
 
 
 class FindingsModel:
-    """All rows, the ones that pass the filter in their order, and the selected one."""
+    """All rows, the ones that pass the filters in their order, and the selected one.
+
+    While `hidden` is set, rows are made without results: neither values nor calls, and no order, filter or count that
+    follows from them, can be had from here.
+    """
 
     rows_changed = Signal()
     row_changed = Signal(str)
     selected_changed = Signal(object)
     status_changed = Signal(object)
+    density_changed = Signal(object)
 
     def __init__(self) -> None:
+        self._catalogue: Mapping[str, Finding] = {}
+        self._results: dict[str, FindingResult] = {}
         self._rows: dict[str, FindingRow] = {}
+        self._hidden = False
         self._needle = ""
+        self._filters: frozenset[FilterKey] = frozenset()
+        self._just_reviewed: set[str] = set()
         self._sort: SortOrder = "urgency"
         self._grouped = True
+        self._density: Density = "comfortable"
         self._selected: str | None = None
         self._status = AnalysisStatus()
         self._identity: ModelIdentity | None = None
         self._warnings: tuple[str, ...] = ()
         self._searchable: dict[str, str] = {}
+        self._measured: tuple[str, Mapping[str, str]] = ("", {})
 
     # -- content ------------------------------------------------------------------------------------------------
 
     def set_analysis(self, catalogue: Catalogue, analysis: Analysis | None) -> None:
         """Show all findings of the catalogue, with the results of an analysis or without.
 
-        Verdicts are dropped: call `set_feedback` afterwards. The selection stays; without one, the first row in
+        Statements are dropped: call `set_feedback` afterwards. The selection stays; without one, the first row in
         order is selected once there is an analysis.
         """
-        results = {} if analysis is None else {result.key: result for result in analysis.findings}
-        self._rows = {key: FindingRow(finding, results.get(key), None) for key, finding in catalogue.items()}
+        self._catalogue = catalogue
+        self._results = {} if analysis is None else {result.key: result for result in analysis.findings}
+        self._rows = {key: FindingRow(finding, self._shown(key), None) for key, finding in catalogue.items()}
         self._searchable = {key: _search_text(finding) for key, finding in catalogue.items()}
         self._identity = None if analysis is None else analysis.model
         self._warnings = () if analysis is None else analysis.warnings
         if analysis is not None:
             self.set_status(AnalysisStatus("analysed"))
-        self.rows_changed.emit()
+        self._renew()
         if self._selected not in self._rows or (analysis is not None and self._selected is None):
             ordered = self.visible_rows()
             self.selected_key = ordered[0].key if analysis is not None and ordered else None
+
+    def set_hidden(self, hidden: bool) -> None:
+        """Take what the model said out of all rows, or put it back."""
+        if hidden == self._hidden:
+            return
+        self._hidden = hidden
+        for key, row in self._rows.items():
+            self._rows[key] = FindingRow(row.finding, self._shown(key), row.feedback)
+        self._renew()
+
+    def _shown(self, key: str) -> FindingResult | None:
+        return None if self._hidden else self._results.get(key)
 
     def set_status(self, status: AnalysisStatus) -> None:
         """Say why there are no values, or that there are."""
@@ -146,11 +95,36 @@ class FindingsModel:
         self.status_changed.emit(status)
 
     def set_feedback(self, feedback: Mapping[str, FeedbackView]) -> None:
-        """Replace all verdicts; keys without one are not reviewed."""
-        for key, row in self._rows.items():
-            if row.feedback != feedback.get(key):
-                self._rows[key] = FindingRow(row.finding, row.result, feedback.get(key))
-                self.row_changed.emit(key)
+        """Replace all statements; keys without one are not reviewed.
+
+        A finding just reviewed stays in a list of the unreviewed until the reader moves on: a row that leaves under
+        the hand makes the next click a mistake.
+        """
+        before = {row.key for row in self.visible_rows()}
+        changed = [key for key, row in self._rows.items() if row.feedback != feedback.get(key)]
+        for key in changed:
+            row = self._rows[key]
+            self._rows[key] = FindingRow(row.finding, row.result, feedback.get(key))
+        if len(changed) == 1:
+            self._just_reviewed.update(key for key in changed if key in before)
+        for key in changed:
+            self.row_changed.emit(key)
+        if {row.key for row in self.visible_rows()} != before:
+            self._renew()
+
+    def set_measured(self, digest: str, texts: Mapping[str, str]) -> None:
+        """Keep what a model package says about how its findings were calibrated and measured, in words, by key."""
+        self._measured = (digest, texts)
+
+    def measured_text(self, key: str) -> str:
+        """Return how the number on this finding was measured; empty where the package in use does not say."""
+        digest, texts = self._measured
+        return texts.get(key, "") if self._identity is not None and self._identity.digest == digest else ""
+
+    @property
+    def hidden(self) -> bool:
+        """Whether the model's output is kept out of the rows."""
+        return self._hidden
 
     @property
     def status(self) -> AnalysisStatus:
@@ -158,8 +132,13 @@ class FindingsModel:
         return self._status
 
     @property
+    def status_text(self) -> str:
+        """Why no values are shown; empty where they are."""
+        return HIDDEN_TEXT if self._hidden else self._status.text
+
+    @property
     def identity(self) -> ModelIdentity | None:
-        """The model whose numbers are shown."""
+        """The model that analysed the series."""
         return self._identity
 
     @property
@@ -184,12 +163,12 @@ class FindingsModel:
 
     @property
     def n_reviewed(self) -> int:
-        """Findings with a standing verdict."""
+        """Findings with a standing statement."""
         return sum(row.feedback is not None for row in self._rows.values())
 
     @property
     def n_covered(self) -> int:
-        """Findings that the model predicts."""
+        """Findings that the model predicts; 0 where that is not shown."""
         return sum(row.covered for row in self._rows.values())
 
     @property
@@ -197,7 +176,16 @@ class FindingsModel:
         """Findings that the model calls present."""
         return sum(row.positive is True for row in self._rows.values())
 
-    # -- filter and order ---------------------------------------------------------------------------------------
+    @property
+    def progress_text(self) -> str:
+        """How many are reviewed, in words; empty without findings."""
+        return f"{self.n_reviewed} of {len(self._rows)} reviewed" if self._rows else ""
+
+    def plan_rest(self) -> RestPlan:
+        """Return what would be stated absent if the reader accepted the rest, whatever the filters show."""
+        return plan_rest(self.rows, self._hidden)
+
+    # -- filters and order --------------------------------------------------------------------------------------
 
     @property
     def filter_text(self) -> str:
@@ -207,17 +195,49 @@ class FindingsModel:
     @filter_text.setter
     def filter_text(self, text: str) -> None:
         self._needle = text
-        self.rows_changed.emit()
+        self._renew()
+
+    @property
+    def filters(self) -> frozenset[FilterKey]:
+        """The filters that are on; those that cannot be used now wait."""
+        return self._filters
+
+    def toggle_filter(self, key: FilterKey) -> None:
+        """Switch a filter on or off; one that cannot be used now stays as it is."""
+        if self.filter_problem(key):
+            return
+        self._filters = self._filters ^ {key}
+        self._renew()
+
+    def clear_filters(self) -> None:
+        """Switch all filters off and empty the search."""
+        self._filters, self._needle = frozenset(), ""
+        self._renew()
+
+    def filter_problem(self, key: FilterKey) -> str:
+        """Say why a filter cannot be used now; empty where it can."""
+        if not FILTERS[key].needs_model:
+            return ""
+        return HIDDEN_TEXT if self._hidden else ("" if self._results else NO_ANALYSIS)
+
+    def n_passing(self, key: FilterKey) -> int:
+        """Return how many of all findings one filter lets pass."""
+        return sum(FILTERS[key].passes(row) for row in self._rows.values())
+
+    @property
+    def count_text(self) -> str:
+        """How many findings are listed, in words; empty without findings."""
+        return f"{len(self.visible_rows())} of {len(self._rows)} shown" if self._rows else ""
 
     @property
     def sort_order(self) -> SortOrder:
-        """By urgency (then value), or by value alone; uncovered findings last in both."""
+        """As in the catalogue; by urgency, positives first; or by value. Uncovered findings last but in the first."""
         return self._sort
 
     @sort_order.setter
     def sort_order(self, order: SortOrder) -> None:
         self._sort = order
-        self.rows_changed.emit()
+        self._renew()
 
     @property
     def grouped(self) -> bool:
@@ -227,16 +247,38 @@ class FindingsModel:
     @grouped.setter
     def grouped(self, grouped: bool) -> None:
         self._grouped = grouped
-        self.rows_changed.emit()
+        self._renew()
+
+    def order_by(self, order: SortOrder, grouped: bool) -> None:
+        """Change order and grouping at once."""
+        self._sort, self._grouped = order, grouped
+        self._renew()
+
+    @property
+    def density(self) -> Density:
+        """Whether rows are to be comfortable, or as many as possible at once."""
+        return self._density
+
+    @density.setter
+    def density(self, density: Density) -> None:
+        if density != self._density:
+            self._density = density
+            self.density_changed.emit(density)
 
     def visible_rows(self) -> tuple[FindingRow, ...]:
-        """Return the rows that pass the filter, group by group, in order within each group."""
+        """Return the rows that pass the filters, group by group, in order within each group."""
         return tuple(row for _, rows in self.groups() for row in rows)
 
     def groups(self) -> tuple[tuple[str, tuple[FindingRow, ...]], ...]:
         """Return the titles of the groups that have a visible row, each with its rows in order."""
         words = _fold(self._needle).split()
-        shown = [row for row in self._rows.values() if all(word in self._searchable[row.key] for word in words)]
+        on = [FILTERS[key] for key in self._filters if not self.filter_problem(key)]
+        found = [row for row in self._rows.values() if all(word in self._searchable[row.key] for word in words)]
+        shown = [
+            row
+            for row in found
+            if all(item.passes(row) or (item.key == "not_reviewed" and row.key in self._just_reviewed) for item in on)
+        ]
         if not self._grouped:
             return ((ALL_TITLE, tuple(sorted(shown, key=self._order))),) if shown else ()
         return tuple(
@@ -247,10 +289,16 @@ class FindingsModel:
 
     def _order(self, row: FindingRow) -> tuple[object, ...]:
         value = -(row.value if row.value is not None else -1.0)
+        if self._sort == "catalogue":
+            return ()
         if self._sort == "value":
             return (not row.covered, value)
         # A positive finding stands above every negative one: urgency orders what is called present first.
         return (not row.covered, row.positive is not True, URGENCY_ORDER[row.finding.urgency], value)
+
+    def _renew(self) -> None:
+        self._just_reviewed.clear()
+        self.rows_changed.emit()
 
     # -- selection ----------------------------------------------------------------------------------------------
 
@@ -272,16 +320,28 @@ class FindingsModel:
         return None if self._selected is None else self._rows.get(self._selected)
 
     def select_next(self, step: int = 1) -> None:
-        """Select the next visible finding that the model covers (any, if it covers none); stops at the ends."""
-        rows = self.visible_rows()
-        keys = [row.key for row in rows if row.covered] or [row.key for row in rows]
+        """Select the next visible finding, covered by the model or not; stops at the ends."""
+        keys = [row.key for row in self.visible_rows()]
         if not keys:
             return
         if self._selected not in keys:
-            self.selected_key = keys[0]
+            self._move_to(keys[0])
             return
         place = keys.index(self._selected) + step
-        self.selected_key = keys[min(max(place, 0), len(keys) - 1)]
+        self._move_to(keys[min(max(place, 0), len(keys) - 1)])
+
+    def select_unreviewed(self) -> None:
+        """Select the next visible finding on which nothing is stated, from the top again after the last one."""
+        rows = self.visible_rows()
+        place = next((number for number, row in enumerate(rows) if row.key == self._selected), -1)
+        waiting = [row.key for row in (*rows[place + 1 :], *rows[: place + 1]) if row.feedback is None]
+        if waiting:
+            self._move_to(waiting[0])
+
+    def _move_to(self, key: str) -> None:
+        self.selected_key = key
+        if self._just_reviewed:
+            self._renew()
 
 
 def _search_text(finding: Finding) -> str:
@@ -289,6 +349,6 @@ def _search_text(finding: Finding) -> str:
 
 
 def _fold(text: str) -> str:
-    """Casefold and drop accents, so that ``hématome`` is found by ``hematome``."""
-    decomposed = unicodedata.normalize("NFKD", text.casefold())
+    """Casefold and drop accents, so that ``hématome`` is found by ``hematome``, and ``GROẞ`` by ``gross``."""
+    decomposed = unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", text).casefold())
     return "".join(char for char in decomposed if not unicodedata.combining(char))

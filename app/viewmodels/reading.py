@@ -51,12 +51,14 @@ class ReadingModel:
     `hidden` is what every panel must obey: while it is True, nothing that a model said of the series in view, or that
     follows from it (values, calls, reasons, explanations, similar cases), may be drawn, listed or exported.
     `hides_list` says the same of the worklist: with blind first reads switched on, no study's findings are listed.
+    `touched` names a series whose statements or session have changed in the store.
     """
 
     changed = Signal()
     hidden_changed = Signal(bool)
     readers_changed = Signal()
     reader_wanted = Signal()
+    touched = Signal(str)
 
     def __init__(self, reader: str = "", *, blind: bool = False) -> None:
         self._reader = reader.strip()
@@ -66,6 +68,13 @@ class ReadingModel:
         self._blind_here: bool | None = None
         self._readers: tuple[ReaderRow, ...] = ()
         self._told = False
+        self.show_others = False
+        self.ask_at_start = True
+
+    def configure(self, blind: bool, show_others: bool, ask_at_start: bool) -> None:
+        """Take over the settings."""
+        self.show_others, self.ask_at_start = show_others, ask_at_start
+        self.blind = blind
 
     # -- what is hidden -----------------------------------------------------------------------------------------
 
@@ -107,7 +116,9 @@ class ReadingModel:
     @reader.setter
     def reader(self, name: str) -> None:
         def change() -> None:
-            self._reader, self._session, self._blind_here = name.strip(), None, None
+            # Whoever looked before anybody was named is who is named now: what was seen stays seen.
+            self._blind_here = self._blind_here if not self._reader else None
+            self._reader, self._session = name.strip(), None
 
         if name.strip() != self._reader:
             self._change(change)
@@ -138,6 +149,22 @@ class ReadingModel:
         """The reader's session on it; None before it began."""
         return self._session
 
+    def state_text(self, key_of: Callable[[str], str]) -> str:
+        """Say how the series in view is read, with the keys of what can be done; times are local."""
+        session = self._session
+        if self.hidden:
+            began = "" if session is None else f" since {_clock(session.started_utc)}"
+            return f"BLIND FIRST READ{began}: model output hidden, {key_of('commit_blind') or 'menu'} commits"
+        if session is None:
+            return ""
+        if session.finished_utc is not None:
+            return f"reading finished {_clock(session.finished_utc)}"
+        if session.committed_utc is not None:
+            return f"read blind, committed {_clock(session.committed_utc)}"
+        if session.mode == "blind" and session.revealed_utc is not None:
+            return f"blind read switched off {_clock(session.revealed_utc)}"
+        return ""
+
     def open(self, series_uid: str | None) -> None:
         """Take a series into view; its session, if there is one, follows through `set_session`."""
 
@@ -161,3 +188,7 @@ class ReadingModel:
             self._told = hidden
             self.hidden_changed.emit(hidden)
         self.changed.emit()
+
+
+def _clock(utc: datetime) -> str:
+    return utc.astimezone().strftime("%H:%M")

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from psygnal import Signal
 
 from app.viewmodels.display import DisplayOrientation, automatic_window, orientation_for, to_gray
+from app.viewmodels.marks import MarksModel
 from engine.geometry import Volume
 
 MIN_ZOOM, MAX_ZOOM = 0.25, 32.0
@@ -108,6 +109,7 @@ class ViewerModel:
         self._smooth = True
         self._overlays = True
         self.message = EMPTY_TEXT
+        self.marks = MarksModel()
 
     # -- the volume ---------------------------------------------------------------------------------------------
 
@@ -159,14 +161,16 @@ class ViewerModel:
     def plane_size(self) -> tuple[float, float]:
         """Width and height of the displayed slice, in millimetres (pixels for a 2D stack)."""
         rows, columns = self._shape_rc()
-        row_mm, column_mm = self._pixel_size()
+        row_mm, column_mm = self.pixel_size
         height, width = rows * row_mm, columns * column_mm
         return (height, width) if self._orientation.transpose else (width, height)
 
     def _shape_rc(self) -> tuple[int, int]:
         return (1, 1) if self._volume is None else self._volume.voxels.shape[1:]
 
-    def _pixel_size(self) -> tuple[float, float]:
+    @property
+    def pixel_size(self) -> tuple[float, float]:
+        """Distance between rows and between columns of the stored slice, in millimetres; 1 and 1 for a 2D stack."""
         geometry = None if self._volume is None else self._volume.geometry
         return (1.0, 1.0) if geometry is None else geometry.pixel_spacing_mm
 
@@ -309,9 +313,15 @@ class ViewerModel:
         width, height = self.plane_size
         if self._volume is None or not (0 <= x < width and 0 <= y < height):
             return None
-        row_mm, column_mm = self._pixel_size()
+        row_mm, column_mm = self.pixel_size
         across, down = (row_mm, column_mm) if self._orientation.transpose else (column_mm, row_mm)
         return self._orientation.stored_index(int(y // down), int(x // across), self._shape_rc())
+
+    def nearest_index(self, x: float, y: float) -> tuple[int, int] | None:
+        """Return the stored (row, column) nearest to a point of the plane, on or off the slice."""
+        width, height = self.plane_size
+        inside = [float(np.clip(value, 0, np.nextafter(size, 0))) for value, size in ((x, width), (y, height))]
+        return self.index_at(*inside)
 
     def _read(self, row: int, column: int) -> Probe | None:
         volume, k = self._volume, self._slice_index

@@ -18,6 +18,7 @@ from app.views.commands.keys import shown
 TOOLBAR_ORDER = (
     ("open_folder", "open_file", "analyse"),
     ("tool_pan", "tool_zoom", "tool_window", "tool_scroll", "tool_probe", "fit"),
+    ("tool_point", "tool_box", "tool_brush"),
     ("presets",),
     ("volume", "export", "retrain", "models", "help"),
 )

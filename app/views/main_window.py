@@ -22,6 +22,7 @@ from PySide6.QtWidgets import (
 from app.viewmodels.actions import ReviewActions
 from app.viewmodels.notices import Notice
 from app.viewmodels.review import ReviewModels
+from app.viewmodels.statements import Statement
 from app.views import theme
 from app.views.bindings import bind
 from app.views.cine import Cine
@@ -83,7 +84,7 @@ class MainWindow(QMainWindow):
         self.slice_bar.setToolTip("Slice (wheel; Up, Down, PgUp, PgDown, Home, End in the viewer)")
         self.evidence_panel = EvidencePanel(models.evidence, resources)
         self.findings_panel = FindingsPanel(models.findings, resources)
-        self.feedback_box = FeedbackBox(models.findings, resources)
+        self.feedback_box = FeedbackBox(models, resources)
         self.job_status = JobStatus(models.jobs, resources)
         self.probe_text = QLabel()
         self.reader_text = QLabel()
@@ -123,7 +124,7 @@ class MainWindow(QMainWindow):
         buttons = [toolbar.widgetForAction(action) for action in toolbar.actions() if not action.isSeparator()]
         evidence, findings, box = self.evidence_panel, self.findings_panel, self.feedback_box
         panels = (self.study_list.list, self.slice_view, evidence.split, evidence.jump, evidence.strip)
-        verdict = (*box.buttons.values(), box.reason, box.next, box.comment)
+        verdict = (*box.buttons.values(), box.next, box.reason, box.comment, box.toggle, *box.details.fields)
         for first, second in pairwise((*buttons, *panels, findings.search, findings.sort, findings.tree, *verdict)):
             QWidget.setTabOrder(first, second)
 
@@ -149,7 +150,7 @@ class MainWindow(QMainWindow):
     def _wire(self) -> None:
         models = self.models
         self.study_list.series_chosen.connect(self.review_actions.select_series)
-        self.feedback_box.verdict_given.connect(self.review_actions.submit_verdict)
+        self.feedback_box.commit_requested.connect(self.command_actions["commit_blind"].trigger)
         self.job_status.cancel_requested.connect(self.review_actions.cancel_job)
         self.slice_bar.valueChanged.connect(self._scroll_to)
         bind(self, models.viewer.volume_changed, self._follow_volume)
@@ -158,7 +159,10 @@ class MainWindow(QMainWindow):
         bind(self, models.viewer.tool_changed, self._follow_tool)
         bind(self, models.viewer.probe_changed, self._follow_probe)
         bind(self, models.library.changed, self._show_banner)
-        bind(self, models.preferences.changed, self._show_reader)
+        bind(self, models.feedback.given, self._submit)
+        bind(self, models.reading.reader_wanted, self._ask_reader)
+        bind(self, models.reading.changed, self._show_reader)
+        bind(self, models.viewer.marks.refused, self._refuse_mark)
         bind(self, models.keys.chosen_changed, self._follow_keys)
         bind(self, models.keys.changed, self._show_reader)
         signals = [signal for target in self.command_target.all() for signal in target.changes()]
@@ -212,10 +216,18 @@ class MainWindow(QMainWindow):
         self.banner.setToolTip(self.banner.text())
 
     def _show_reader(self) -> None:
-        reader = self.models.preferences.reader
-        self.reader_text.setText(
-            f"Reader: {reader}" if reader else f"No reader named{self.models.keys.hint('preferences')}"
-        )
+        reading, keys = self.models.reading, self.models.keys
+        who = f"Reader: {reading.reader}" if reading.reader else f"No reader chosen{keys.hint('readers')}"
+        self.reader_text.setText(" · ".join(part for part in (who, reading.state_text(keys.first)) if part))
+
+    def _submit(self, statements: tuple[Statement, ...]) -> None:
+        self.review_actions.feedback.submit(statements)
+
+    def _ask_reader(self) -> None:
+        self.command_actions["readers"].trigger()
+
+    def _refuse_mark(self, reason: str) -> None:
+        self.models.notices.post(Notice("info", "No mark was made", reason))
 
     def _follow_keys(self) -> None:
         """Put the reader's own keys on the actions; what cannot be used of them becomes a notice."""

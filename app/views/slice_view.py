@@ -29,6 +29,7 @@ from app.tools.registry import tools
 from app.viewmodels.viewer import PRESETS_BY_KEY, ViewerModel
 from app.views import theme
 from app.views.bindings import bind
+from app.views.marks_layer import MarksLayer
 
 CURSORS = {
     "arrow": Qt.CursorShape.ArrowCursor,
@@ -74,6 +75,7 @@ class SliceView(pg.GraphicsView):
         self._image = SliceItem()
         self._image.setLevels((0, 255))
         self.scene().addItem(self._image)
+        self._marks = MarksLayer(model, self._image)
         self._active: Tool | None = None
         self._last = QPointF()
         self._wheel_rest = 0

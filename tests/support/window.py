@@ -21,7 +21,7 @@ from tests.support.analyses import make_analysis, make_volume
 FORMATS = (ExportFormat("csv", "CSV", ".csv"), ExportFormat("jsonl", "JSON Lines", ".jsonl", carries_identity=True))
 
 
-AREAS = ("backbones", "explanations", "impression", "reading", "worklist")
+AREAS = ("agreement", "backbones", "explanations", "feedback", "impression", "reading", "worklist")
 
 
 class RecordingArea:
@@ -33,7 +33,7 @@ class RecordingArea:
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_"):
             raise AttributeError(name)
-        return lambda *arguments: self._calls.append((f"{self._area}.{name}", arguments))
+        return lambda *arguments, **named: self._calls.append((f"{self._area}.{name}", (*arguments, *named.values())))
 
 
 class RecordingActions:

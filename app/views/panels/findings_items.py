@@ -6,7 +6,8 @@ from PySide6.QtCore import QAbstractItemModel, QModelIndex, QPersistentModelInde
 from PySide6.QtGui import QColor, QFont, QFontMetrics, QIcon, QPainter, QPolygonF
 from PySide6.QtWidgets import QStyle, QStyledItemDelegate, QStyleOptionViewItem
 
-from app.viewmodels.findings import VERDICT_LABELS, FindingRow, FindingsModel, Verdict
+from app.viewmodels.findings import FindingRow, FindingsModel
+from app.viewmodels.statements import ANSWER_LABELS, Answer
 from app.views import theme
 from app.views.bindings import bind
 from engine.findings.catalogue import Urgency
@@ -124,7 +125,7 @@ def accessible_text(row: FindingRow) -> str:
         state = "not covered by this model" if row.result is not None else "not analysed"
     else:
         state = f"{row.value_name} {row.value:.2f}, {'positive' if row.positive else 'not positive'}"
-    verdict = f", {VERDICT_LABELS[row.feedback.verdict]}" if row.feedback else ""
+    verdict = f", {ANSWER_LABELS[row.feedback.answer]}" if row.feedback else ""
     return f"{row.finding.label}, {row.finding.urgency}, {state}{verdict}"
 
 
@@ -144,7 +145,7 @@ def tooltip(row: FindingRow) -> str:
 class FindingDelegate(QStyledItemDelegate):
     """Paints urgency, label, bar with operating point, value and verdict in one line."""
 
-    def __init__(self, icons: dict[Verdict, QIcon], parent: object = None) -> None:
+    def __init__(self, icons: dict[Answer, QIcon], parent: object = None) -> None:
         super().__init__(parent)
         self._icons = icons
 
@@ -195,7 +196,7 @@ class FindingDelegate(QStyledItemDelegate):
         if row.feedback is not None:
             size = 15
             place = QRect(right - size, rect.center().y() - size // 2, size, size)
-            self._icons[row.feedback.verdict].paint(painter, place)
+            self._icons[row.feedback.answer].paint(painter, place)
         right -= VERDICT_PX
         right = self._paint_value(painter, QRect(rect.x(), rect.y(), right - rect.x(), rect.height()), row, value)
         room = QRect(rect.x() + MARK_PX, rect.y(), right - rect.x() - MARK_PX - 6, rect.height())

@@ -69,7 +69,7 @@ class FindingsPanel(QWidget):
     def _make_tree(self, resources: Path) -> QTreeView:
         tree = QTreeView()
         tree.setModel(self._items)
-        icons = {verdict: theme.icon(resources, verdict) for verdict in ("agree", "disagree", "unsure")}
+        icons = {answer: theme.icon(resources, answer) for answer in ("present", "absent", "unsure")}
         tree.setItemDelegate(FindingDelegate(icons, tree))
         tree.setHeaderHidden(True)
         tree.setIndentation(0)
