@@ -12,15 +12,17 @@ from app.controllers.session import Session
 from app.viewmodels.notices import Notice
 
 if TYPE_CHECKING:
+    from app.operations.backbones import BackboneNeed
     from engine.models.library import BrokenPackage, LibraryEntry, ModelLibrary
 
 
 @dataclass(frozen=True)
 class LibraryView:
-    """The library at one moment; `damage` says per digest why a package was refused, empty where it is whole."""
+    """The library at one moment; per digest, why a package was refused (empty where it is whole), and what it needs."""
 
     entries: tuple[LibraryEntry, ...]
     damage: Mapping[str, str]
+    needs: Mapping[str, BackboneNeed]
     active: LibraryEntry | None
     broken: tuple[BrokenPackage, ...]
     can_roll_back: bool
@@ -40,6 +42,10 @@ class LibraryController:
     def _known(self) -> None:
         self._session.library_known = True
         self.on_activated()
+
+    def reread(self) -> None:
+        """Read the library again and have the worker try the active model again: something that it needs was added."""
+        self._change(lambda library: None, "Reading the models", self.warm_up)
 
     def install(self, path: Path) -> None:
         """Verify a package and add it."""
@@ -80,12 +86,16 @@ class LibraryController:
         paths = self._session.paths
 
         def operation(context: object) -> LibraryView:
+            from app.operations.backbones import needs_of
             from app.operations.models import damage_by_digest, open_library
+            from engine.models.backbones.registry import open_registry
 
             library = open_library(paths)
             change(library)
             entries, damage = library.list(), damage_by_digest(library)
-            return LibraryView(entries, damage, library.active(), library.broken(), library.can_roll_back)
+            registry = open_registry(paths.backbones)
+            needs = {entry.digest: needs_of(entry, registry) for entry in entries}
+            return LibraryView(entries, damage, needs, library.active(), library.broken(), library.can_roll_back)
 
         def done(view: LibraryView) -> None:
             self._show(view)
@@ -98,7 +108,7 @@ class LibraryController:
         session = self._session
         before = session.active_model
         session.active_model = view.active
-        rows = tuple(model_row(entry, view.damage[entry.digest]) for entry in view.entries)
+        rows = tuple(model_row(entry, view.damage[entry.digest], view.needs[entry.digest]) for entry in view.entries)
         session.models.library.set_rows(rows, view.can_roll_back)
         for package in view.broken:
             session.notify(package.error, "A model package cannot be used")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -68,10 +68,11 @@ class BackboneNeed:
     present: bool
 
 
-def known_backbones(registry: BackboneRegistry) -> tuple[KnownBackbone, ...]:
-    """Return the registered backbones by name, and the members of families that have stored weights."""
+def known_backbones(registry: BackboneRegistry, needed: Iterable[str] = ()) -> tuple[KnownBackbone, ...]:
+    """Return the registered backbones by name, and the members of families that have stored weights or are needed."""
     stored = () if registry.store is None else registry.store.list()
-    names = sorted({*registry, *(item.record.name for item in stored if registry.knows(item.record.name))})
+    members = {name for name in (*needed, *(item.record.name for item in stored)) if registry.knows(name)}
+    names = sorted({*registry, *members})
     return tuple(_known(name, registry, stored) for name in names)
 
 
@@ -81,11 +82,11 @@ def _known(name: str, registry: BackboneRegistry, stored: tuple[StoredBackbone, 
     return KnownBackbone(name, entry, bundled, tuple(item for item in stored if item.record.name == name))
 
 
-def backbones_document(registry: BackboneRegistry) -> dict[str, Any]:
+def backbones_document(registry: BackboneRegistry, needed: Iterable[str] = ()) -> dict[str, Any]:
     """Return all known backbones, their weights, and folders that cannot be used, as plain values."""
     broken = () if registry.store is None else registry.store.broken()
     return {
-        "backbones": [_backbone_document(item) for item in known_backbones(registry)],
+        "backbones": [_backbone_document(item) for item in known_backbones(registry, needed)],
         "broken": [{"code": error.code, "message": error.message, "hint": error.hint} for error in broken],
     }
 
@@ -326,3 +327,13 @@ def agreed_terms(
             code="backbone.not_accepted",
         )
     return Terms(agreed, confirmed)
+
+
+def missing_needs(library: ModelLibrary, registry: BackboneRegistry) -> dict[str, tuple[str, ...]]:
+    """Return per backbone the installed packages that need weights of it which are not here."""
+    missing: dict[str, tuple[str, ...]] = {}
+    for entry in library.list():
+        need = needs_of(entry, registry)
+        if not need.present:
+            missing[need.name] = (*missing.get(need.name, ()), entry.name)
+    return missing

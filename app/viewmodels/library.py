@@ -12,7 +12,10 @@ VerifyState = Literal["verified", "failed", "unknown"]
 
 @dataclass(frozen=True)
 class ModelRow:
-    """One installed package; `message` says why verification failed."""
+    """One installed package; `message` says why verification failed, `backbone` what it stands on.
+
+    `weights_here` says whether that backbone's weights are on this computer.
+    """
 
     name: str
     digest: str
@@ -23,6 +26,8 @@ class ModelRow:
     n_findings: int | None = None
     verify_state: VerifyState = "unknown"
     message: str = ""
+    backbone: str = ""
+    weights_here: bool = True
 
 
 class ModelsModel:

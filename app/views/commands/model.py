@@ -27,6 +27,9 @@ class ModelTarget(Protocol):
     def open_retrain(self) -> None:
         """Open the retraining dialog."""
 
+    def open_backbones(self) -> None:
+        """Open the backbones dialog."""
+
     def open_models(self) -> None:
         """Open the models dialog."""
 
@@ -73,5 +76,13 @@ def commands(target: ModelTarget) -> tuple[Command, ...]:
             target.open_models,
             "models",
             toolbar=True,
+        ),
+        Command(
+            "backbones",
+            "Backbones…",
+            ("Ctrl+Shift+M",),
+            "The networks that models stand on; add their published weights",
+            "Model",
+            target.open_backbones,
         ),
     )

@@ -23,7 +23,8 @@ from app.viewmodels.actions import ReviewActions
 from app.viewmodels.library import ModelRow, ModelsModel
 from app.views.bindings import bind
 
-COLUMNS = ("In use", "Name", "Digest", "Findings", "Created", "State", "Notice")
+COLUMNS = ("In use", "Name", "Digest", "Findings", "Backbone", "Created", "State", "Notice")
+ADD_WEIGHTS = "Its backbone's weights are added under Model, Backbones."
 STATES = {"verified": "verified", "failed": "damaged", "unknown": "not checked yet"}
 
 
@@ -56,7 +57,7 @@ class ModelsDialog(QDialog):
         layout.addWidget(self.table)
         layout.addWidget(self.message)
         layout.addLayout(row)
-        self.resize(900, 360)
+        self.resize(1000, 380)
         self.table.itemSelectionChanged.connect(self._enable)
         bind(self, model.changed, self._show)
         self._show()
@@ -73,7 +74,8 @@ class ModelsDialog(QDialog):
         for place, row in enumerate(rows):
             origin = f"{row.name} (bundled)" if row.bundled else row.name
             count = "" if row.n_findings is None else str(row.n_findings)
-            texts = ("●" if row.active else "", origin, row.digest[:12], count, row.created)
+            backbone = row.backbone if row.weights_here else f"{row.backbone}: weights missing"
+            texts = ("●" if row.active else "", origin, row.digest[:12], count, backbone, row.created)
             for column, text in enumerate((*texts, STATES[row.verify_state], row.notice)):
                 item = QTableWidgetItem(text)
                 item.setToolTip(row.message or text)
@@ -86,7 +88,7 @@ class ModelsDialog(QDialog):
     def _enable(self) -> None:
         row = self.selected
         self.activate.setEnabled(row is not None and not row.active and row.verify_state != "failed")
-        self.message.setText(row.message if row is not None else "No model is installed.")
+        self.message.setText(_message(row))
         self.message.setVisible(bool(self.message.text()))
 
     def _activate(self) -> None:
@@ -102,6 +104,12 @@ class ModelsDialog(QDialog):
         file, _ = QFileDialog.getOpenFileName(self, "Install a model package", "", "Model package (*.zip)")
         if file:
             self._actions.install_model(Path(file))
+
+
+def _message(row: ModelRow | None) -> str:
+    if row is None:
+        return "No model is installed."
+    return row.message if row.weights_here else f"{row.message}\n{ADD_WEIGHTS}"
 
 
 def make_table(columns: tuple[str, ...]) -> QTableWidget:

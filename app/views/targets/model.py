@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from app.views.dialogs.backbones import BackbonesDialog
 from app.views.dialogs.models import ModelsDialog
 from app.views.dialogs.retrain import RetrainDialog
 from app.views.targets.base import Target
@@ -43,6 +44,12 @@ class ModelCommands(Target):
         """Open the retraining dialog; training goes on when it is closed."""
         self._actions.plan_retraining()
         self._dialogs.show("retrain", RetrainDialog(self._models.training, self._actions, self._window))
+
+    def open_backbones(self) -> None:
+        """Open the backbones dialog; a conversion goes on when it is closed."""
+        self._actions.backbones.refresh()
+        dialog = BackbonesDialog(self._models.backbones, self._models.jobs, self._actions.backbones, self._window)
+        self._dialogs.show("backbones", dialog)
 
     def open_models(self) -> None:
         """Open the models dialog."""
