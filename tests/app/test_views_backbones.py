@@ -164,6 +164,7 @@ def test_the_models_dialog_says_whose_weights_are_missing(shown: Shown, models: 
     assert isinstance(dialog, ModelsDialog)
     texts = [dialog.table.item(row, 4).text() for row in (0, 1)]
     assert texts == ["Small network", "DINO: weights missing"]
+    assert [dialog.table.item(row, 6).text() for row in (0, 1)] == ["verified", "waits for weights"]
     dialog.table.selectRow(1)
     assert "Model, Backbones" in dialog.message.text()
     assert not dialog.activate.isEnabled()

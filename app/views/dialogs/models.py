@@ -76,7 +76,7 @@ class ModelsDialog(QDialog):
             count = "" if row.n_findings is None else str(row.n_findings)
             backbone = row.backbone if row.weights_here else f"{row.backbone}: weights missing"
             texts = ("●" if row.active else "", origin, row.digest[:12], count, backbone, row.created)
-            for column, text in enumerate((*texts, STATES[row.verify_state], row.notice)):
+            for column, text in enumerate((*texts, _state(row), row.notice)):
                 item = QTableWidgetItem(text)
                 item.setToolTip(row.message or text)
                 self.table.setItem(place, column, item)
@@ -104,6 +104,10 @@ class ModelsDialog(QDialog):
         file, _ = QFileDialog.getOpenFileName(self, "Install a model package", "", "Model package (*.zip)")
         if file:
             self._actions.install_model(Path(file))
+
+
+def _state(row: ModelRow) -> str:
+    return STATES[row.verify_state] if row.weights_here else "waits for weights"
 
 
 def _message(row: ModelRow | None) -> str:
