@@ -14,7 +14,7 @@ from engine.store.workflow import Reader, ReaderRole, ReadSession
 if TYPE_CHECKING:
     from engine.store.repository import Store
 
-COMMIT_FIRST = "Commit the blind read first (C); then the reading can be finished."
+COMMIT_FIRST = "Commit the blind read first; then the reading can be finished."
 SEEN = "The model's output of this series has been in view, so it cannot be read blind by this reader any more."
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from app.viewmodels.statements import Answer, Statement, answer_of, presence, verdict_of
@@ -50,13 +50,23 @@ def read_sheet(store: Store, series_uid: str, reader: str | None) -> Sheet:
 def save_statements(store: Store, statements: Sequence[Statement], reader: str) -> None:
     """Append a reader's statements, in order.
 
+    One that was given blind while a commit was on its way is kept as given with the model's output in view: by the
+    time it is stored that has been revealed, and the store takes no blind statement after it.
+
     Raises
     ------
     StoreError
         If one cannot be written; those before it are.
     """
     for statement in statements:
-        store.add_feedback(new_feedback(statement, reader))
+        store.add_feedback(new_feedback(_as_seen(store, statement, reader), reader))
+
+
+def _as_seen(store: Store, statement: Statement, reader: str) -> Statement:
+    if statement.mode != "blind":
+        return statement
+    session = store.reading_session(statement.series_uid, reader)
+    return statement if session is None or session.hidden else replace(statement, mode="ai_seen")
 
 
 def new_feedback(statement: Statement, reader: str) -> NewFeedback:

@@ -14,7 +14,7 @@ class Brush(Tool):
     shortcut = "Shift+B"
     icon = "brush"
     cursor = "cross"
-    help = "Brush over the area of the selected finding; each stroke is one mark. [ and ] change the brush."
+    help = "Brush over the area of the selected finding; each stroke is one mark."
     order = 80
 
     def __init__(self) -> None:

@@ -14,7 +14,7 @@ class MarkPoint(Tool):
     shortcut = "Shift+P"
     icon = "point"
     cursor = "cross"
-    help = "Click where the selected finding is seen. Del removes a mark, Ctrl+Z undoes one that is not saved."
+    help = "Click where the selected finding is seen."
     order = 60
 
     def press(self, viewer: ViewerModel, event: PointerEvent) -> None:

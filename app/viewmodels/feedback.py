@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -109,20 +109,21 @@ class FeedbackModel:
         """Whether the slice in view is a key image of the selected finding."""
         return bool(self._slice_uid()) and self._slice_uid() in self.draft.key_images
 
-    def status_text(self) -> str:
-        """Say in a line what stands, or what is not saved yet."""
+    def status_text(self, key_of: Callable[[str], str]) -> str:
+        """Say in a line what stands, or what is not saved yet; `key_of` names the key of an action."""
         row, draft = self.row, self.draft
         if row is None:
             return ""
         if self.unsaved and draft.answer is None:
             return f"{_details(draft)} not saved: they are with the answer."
         if self.unsaved:
-            return "Changes not saved yet: Ctrl+S, or leave the finding."
+            return f"Changes not saved yet: {key_of('save_details') or 'save'}, or leave the finding."
         if row.feedback is None:
             return "Not reviewed."
         feedback = row.feedback
         parts = (ANSWER_LABELS[feedback.answer], self.relation_text, feedback.reader, feedback.time_text)
-        return f"{' · '.join(part for part in parts if part)} — saved. Ctrl+Z undoes."
+        undo = key_of("undo")
+        return f"{' · '.join(part for part in parts if part)} — saved.{f' {undo} undoes.' if undo else ''}"
 
     # -- from the reader ----------------------------------------------------------------------------------------
 

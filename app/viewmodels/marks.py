@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from app.viewmodels.viewer import ViewerModel
 
 NO_FINDING = "Select a finding first: a mark says where it is seen."
-NO_SPACE = "These images have no position in space, so no place can be stored; key images can (K)."
+NO_SPACE = "These images have no position in space, so no place can be stored; key images can."
 NEAR_PX = 4.0
 
 

@@ -18,7 +18,7 @@ from engine.store.locations import Location, location_mask
 # Bright ones of Okabe and Ito, and of Tol's light scheme: told apart on grey, in common colour vision deficiencies too.
 COLORS = tuple(QColor(name) for name in ("#e69f00", "#56b4e9", "#f0e442", "#cc79a7", "#44bb99", "#ff8a73"))
 STRONG_PX, THIN_PX, CROSS_PX = 2.0, 1.0, 9.0
-STRONG_FILL, THIN_FILL = 90, 45
+STRONG_FILL, THIN_FILL = 115, 55
 
 
 def finding_color(key: str) -> QColor:

@@ -24,7 +24,7 @@ class EndBlindDialog(QDialog):
         cannot = "The model's output of this series cannot be hidden from you again."
         text = QLabel(f"{COMMIT if commit else REVEAL} {cannot}", wordWrap=True)
         who = models.reading.reader
-        self.who = QLabel(f"Reader: {who}" if who else "No reader is chosen: choose one first (Ctrl+R).")
+        self.who = QLabel(f"Reader: {who}" if who else "No reader is chosen: choose one first.")
         buttons = QDialogButtonBox()
         self.agree = buttons.addButton(
             "Commit and show the model" if commit else "Show the model", QDialogButtonBox.ButtonRole.AcceptRole

@@ -121,7 +121,7 @@ class FeedbackBox(QWidget):
         # A comment is never rewritten under the cursor: what is typed is the draft, but for blanks at its ends.
         if self.comment.text().strip() != draft.comment:
             self.comment.setText(draft.comment)
-        lines = [model.status_text(), "" if standing is None else standing.history_text]
+        lines = [model.status_text(self._keys.first), "" if standing is None else standing.history_text]
         self.current.setText("\n".join(line for line in lines if line))
 
     def _show_reasons(self) -> None:
@@ -150,6 +150,7 @@ class FeedbackBox(QWidget):
         self.toggle.setText(f"Details{keys.hint('details')}")
         self.commit.setText(f"Commit{keys.hint('commit_blind')}")
         self.details.name_keys(keys)
+        self._show()
         self._show_blind()
 
     def _fold(self, opened: bool) -> None:

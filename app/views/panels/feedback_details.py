@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from PySide6.QtWidgets import QComboBox, QGridLayout, QHBoxLayout, QLabel, QPushButton, QSpinBox, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QComboBox, QGridLayout, QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
 
 from app.viewmodels.feedback import FeedbackModel
 from app.viewmodels.keys import KeysModel
@@ -13,7 +13,7 @@ from app.viewmodels.statements import LATERALITY_LABELS, Draft
 from app.views import theme
 from app.views.bindings import bind
 
-NOT_STATED = -10
+CERTAINTIES = (100, 95, 90, 80, 70, 60, 50)
 TOOLS = (("point", "point"), ("box", "box"), ("brush", "brush"))
 
 
@@ -29,10 +29,12 @@ class FeedbackDetails(QWidget):
         for code, label in LATERALITY_LABELS.items():
             self.side.addItem(label, code)
         self.side.setToolTip("Your own observation: the model says nothing about sides")
-        self.certainty = QSpinBox(minimum=NOT_STATED, maximum=100, singleStep=10, suffix=" % certain")
-        self.certainty.setSpecialValueText("Certainty not stated")
-        self.certainty.setAccessibleName("Certainty in percent")
-        self.certainty.setKeyboardTracking(False)
+        self.certainty = QComboBox()
+        self.certainty.setAccessibleName("Certainty")
+        self.certainty.addItem("Certainty not stated", None)
+        for percent in CERTAINTIES:
+            self.certainty.addItem(f"{percent} % certain", percent)
+        self.certainty.setToolTip("How sure you are of your answer; the model's probability is something else")
         self.marks = QLabel(wordWrap=True)
         self.marks.setProperty("role", "muted")
         self.key_image = QPushButton("Key image")
@@ -43,7 +45,7 @@ class FeedbackDetails(QWidget):
         self.definition.setProperty("role", "muted")
         self._lay_out()
         self.side.activated.connect(lambda: model.amend(laterality=self.side.currentData()))
-        self.certainty.valueChanged.connect(self._take_certainty)
+        self.certainty.activated.connect(lambda: model.amend(certainty=self.certainty.currentData()))
         self.key_image.clicked.connect(model.toggle_key_image)
         self.remove.clicked.connect(model.remove_mark)
         bind(self, model.changed, self._show)
@@ -73,9 +75,9 @@ class FeedbackDetails(QWidget):
         for widget in (self.side, self.certainty, self.key_image):
             widget.setEnabled(model.can_judge)
         self.side.setCurrentIndex(max(self.side.findData(draft.laterality), 0))
-        self.certainty.blockSignals(True)
-        self.certainty.setValue(NOT_STATED if draft.certainty is None else draft.certainty)
-        self.certainty.blockSignals(False)
+        if self.certainty.findData(draft.certainty) < 0:  # stated elsewhere, in other steps
+            self.certainty.addItem(f"{draft.certainty} % certain", draft.certainty)
+        self.certainty.setCurrentIndex(self.certainty.findData(draft.certainty))
         self.key_image.setChecked(model.is_key_image)
         self.remove.setEnabled(bool(draft.locations))
         self.marks.setText(f"{marks_text(draft)} {self._how}")
@@ -93,9 +95,6 @@ class FeedbackDetails(QWidget):
         tools = (f"{name}{keys.hint(f'tool_{tool}')}" for name, tool in TOOLS)
         self._how = f"Mark: {', '.join(tools)}."
         self._show()
-
-    def _take_certainty(self, value: int) -> None:
-        self._model.edit(certainty=None if value < 0 else value)
 
 
 def marks_text(draft: Draft) -> str:
