@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -13,18 +13,23 @@ from numpy.typing import NDArray
 from engine.errors import ConfigError
 
 PATH_COLUMN = "path"
-OTHER_COLUMNS = frozenset({"patient", "seed"})
+PATIENT_COLUMN = "patient"
+OTHER_COLUMNS = frozenset({PATIENT_COLUMN, "seed"})
 UNKNOWN = -1
 _LABELS = {"1": 1, "0": 0, "": UNKNOWN}
 
 
 @dataclass(frozen=True)
 class LabelledStudy:
-    """One row: where the study is, its line in the table, and 1, 0 or -1 (unknown) by finding key."""
+    """One row: where the study is, its line in the table, and 1, 0 or -1 (unknown) by finding key.
+
+    `patient` tells which studies are one patient's, and is shown to nobody; empty where the table does not say.
+    """
 
     path: Path
     line: int
     labels: Mapping[str, int]
+    patient: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True)
@@ -43,7 +48,8 @@ def read_label_table(path: Path, known_keys: Collection[str]) -> LabelTable:
     ----------
     path
         CSV, UTF-8, with a header line. ``path`` is the study's folder or file, relative to the table's own folder; a
-        column named like a finding holds 1, 0, or nothing where it is not known; ``patient`` and ``seed`` are not read.
+        column named like a finding holds 1, 0, or nothing where it is not known; ``patient`` is any text that is
+        the same for studies of one patient; ``seed`` is not read.
     known_keys
         The catalogue's finding keys. Other columns are refused: a misspelt finding must not go unseen.
 
@@ -53,7 +59,7 @@ def read_label_table(path: Path, known_keys: Collection[str]) -> LabelTable:
         If the table cannot be read, has no ``path`` or no finding column, a column twice or unknown, a row of another
         length or without a path, a label that is none, or no row at all. Cells are never quoted in the message.
     """
-    rows = _rows(path)
+    rows = csv_rows(path, _refused)
     header = [name.strip() for name in rows[0][1]] if rows else []
     keys = _finding_columns(path, header, known_keys)
     studies = tuple(_study(path, line, header, row, keys) for line, row in rows[1:])
@@ -68,16 +74,22 @@ def label_array(studies: Sequence[LabelledStudy], keys: Sequence[str]) -> NDArra
     return np.array(rows, dtype=np.int8).reshape(len(studies), len(keys))
 
 
-def _rows(path: Path) -> list[tuple[int, list[str]]]:
-    """Return the lines that are not empty, with their numbers."""
+def csv_rows(path: Path, refuse: Callable[[Path, str, str], ConfigError]) -> list[tuple[int, list[str]]]:
+    """Return the lines of a table that are not empty, numbered; `refuse` makes the error (path, reason, code).
+
+    Raises
+    ------
+    ConfigError
+        If the file cannot be read or is no CSV in UTF-8.
+    """
     try:
         with path.open(encoding="utf-8-sig", newline="") as stream:
             reader = csv.reader(stream, strict=True)
             return [(reader.line_num, row) for row in reader if row]
     except OSError as error:
-        raise _refused(path, f"it cannot be read ({error.strerror})", "unreadable") from error
+        raise refuse(path, f"it cannot be read ({error.strerror})", "unreadable") from error
     except (UnicodeDecodeError, csv.Error) as error:
-        raise _refused(path, f"it is no CSV in UTF-8 ({type(error).__name__})", "unreadable") from error
+        raise refuse(path, f"it is no CSV in UTF-8 ({type(error).__name__})", "unreadable") from error
 
 
 def _finding_columns(path: Path, header: Sequence[str], known_keys: Collection[str]) -> tuple[str, ...]:
@@ -104,7 +116,8 @@ def _study(table: Path, line: int, header: Sequence[str], row: Sequence[str], ke
     wrong = [key for key in keys if cells[key] not in _LABELS]
     if wrong:
         raise _refused(table, f"line {line}, {wrong[0]}: a label is 1, 0 or nothing", "label")
-    return LabelledStudy(table.parent / cells[PATH_COLUMN], line, {key: _LABELS[cells[key]] for key in keys})
+    labels = {key: _LABELS[cells[key]] for key in keys}
+    return LabelledStudy(table.parent / cells[PATH_COLUMN], line, labels, cells.get(PATIENT_COLUMN, ""))
 
 
 def _refused(path: Path, reason: str, code: str) -> ConfigError:

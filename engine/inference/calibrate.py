@@ -148,7 +148,7 @@ def measure_calibration(
 ) -> tuple[FindingMeasure, ...]:
     """Measure calibration and operating points on other studies than those of the fit; shapes as in the fit."""
     return tuple(
-        _measure(item.key, item.method, item.point.threshold, labels_NC[:, column], logits_NC[:, column])
+        measure_finding(item.key, item.method, item.point.threshold, labels_NC[:, column], logits_NC[:, column])
         for column, item in enumerate(items)
     )
 
@@ -226,7 +226,7 @@ def _fit_finding(
     method, reason = _fit_method(labels_N, logits_N, settings.method)
     show = sigmoid if method is None else method.probability
     point = choose_operating_point(settings.operating_point, labels_N, logits_N, show)
-    measured = _measure(key, method, point.threshold, labels_N, logits_N)
+    measured = measure_finding(key, method, point.threshold, labels_N, logits_N)
     return FindingCalibration(key, method, reason, point, measured)
 
 
@@ -243,13 +243,26 @@ def _fit_method(
     return fitted, "" if fitted is not None else BACKWARDS
 
 
-def _measure(
+def measure_finding(
     key: str,
     method: Platt | Temperature | None,
     threshold: float,
     labels_N: NDArray[np.int8],
     logits_N: NDArray[np.floating],
 ) -> FindingMeasure:
+    """Measure one finding's probabilities and its operating point.
+
+    Parameters
+    ----------
+    method
+        From logit to the probability that is shown; None shows the sigmoid of the logit.
+    threshold
+        On the scale that is shown.
+    labels_N
+        int8 (N,): 1 present, 0 absent, -1 unknown, which does not count.
+    logits_N
+        float (N,).
+    """
     known = labels_N >= 0
     labels, logits = labels_N[known], logits_N[known]
     raw = np.array([sigmoid(float(logit)) for logit in logits])

@@ -37,6 +37,8 @@ def test_empty_cells_are_unknown_and_columns_are_mapped_by_key(tmp_path: Path) -
     assert table.keys == ("b", "a")
     assert [study.path for study in table.studies] == [tmp_path / "one", Path("/two")]
     assert [study.line for study in table.studies] == [2, 3]
+    assert [study.patient for study in table.studies] == ["X", "X"]
+    assert "X" not in repr(table), "who the patients are is shown to nobody"
     assert label_array(table.studies, ("a", "b", "c")).tolist() == [[-1, 1, -1], [0, -1, -1]]
 
 
