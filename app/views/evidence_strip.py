@@ -33,6 +33,8 @@ from app.views.bindings import bind
 GAP_PX = 6
 STEPS = {Qt.Key.Key_Left: -1, Qt.Key.Key_Right: 1, Qt.Key.Key_PageDown: -5, Qt.Key.Key_PageUp: 5}
 ROW_SHARES = (0.48, 0.20, 0.32)
+NO_EXPERTS = "This model has no experts, so there is no router."
+WHOLE_VOLUME = "Whole volume: this model reads the volume at once, so there are no slices to compare or to jump to."
 GATE_COLORS = np.asarray(pg.colormap.get("cividis").getLookupTable(nPts=256), dtype=np.uint8)
 
 
@@ -122,7 +124,11 @@ class EvidenceStrip(QWidget):
     def mouseMoveEvent(self, event: QMouseEvent) -> None:
         """Follow a drag; show that the axis can be clicked."""
         layout = self.strip_layout()
-        over = layout is not None and layout.ledger.left() <= event.position().x() <= layout.ledger.right()
+        over = (
+            layout is not None
+            and not self._model.is_volume
+            and layout.ledger.left() <= event.position().x() <= layout.ledger.right()
+        )
         self.setCursor(Qt.CursorShape.PointingHandCursor if over else Qt.CursorShape.ArrowCursor)
         if event.buttons() & Qt.MouseButton.LeftButton:
             self._jump(event)
@@ -198,6 +204,7 @@ class _Painting:
     def __init__(self, painter: QPainter, view: EvidenceView, layout: StripLayout, split: bool) -> None:
         self.painter, self.view, self.layout, self.split = painter, view, layout, split
         self.metrics = QFontMetrics(painter.font())
+        self._each = "" if view.unit == "volume" else " per slice"
 
     def paint(self) -> None:
         """Paint rows, legends and axis."""
@@ -266,7 +273,7 @@ class _Painting:
 
     def _ledger_legend(self) -> None:
         place = self.layout.legend(self.layout.ledger)
-        y = self._legend_title(place, "Ledger, log-odds per slice")
+        y = self._legend_title(place, f"Ledger, log-odds{self._each}")
         if self.split:
             y = self._swatches(place, y, (theme.TOWARDS_FROZEN, theme.AGAINST_FROZEN), "frozen path  + | −")
             self._swatches(place, y, (theme.TOWARDS_EXPERTS, theme.AGAINST_EXPERTS), "experts  + | −")
@@ -304,12 +311,15 @@ class _Painting:
         self._tick(row.bottom() - 2, "0")
         y = self._legend_title(self.layout.legend(row), "Attention (shared by all")
         self.painter.setPen(theme.TEXT)
-        self.painter.drawText(QPoint(row.right() + 10, y + self.metrics.ascent() - 2), "findings), weight per slice")
+        self.painter.drawText(QPoint(row.right() + 10, y + self.metrics.ascent() - 2), f"findings), weight{self._each}")
 
     # -- gates --------------------------------------------------------------------------------------------------
 
     def _paint_gates(self) -> None:
         row, gates = self.layout.gates, self.view.gates_SK
+        if not self.view.n_experts:
+            self._say(row, NO_EXPERTS)
+            return
         top = max(float(np.max(gates)), 1e-6)
         levels = np.clip(gates.T / top * 255, 0, 255).astype(np.uint8)
         colors = np.ascontiguousarray(GATE_COLORS[levels])
@@ -325,7 +335,7 @@ class _Painting:
         place = self.layout.legend(row)
         y = self._legend_title(place, "Router: gate weight of each")
         self.painter.setPen(theme.TEXT)
-        self.painter.drawText(QPoint(place.x(), y + self.metrics.ascent() - 2), "expert (E) per slice")
+        self.painter.drawText(QPoint(place.x(), y + self.metrics.ascent() - 2), f"expert (E){self._each}")
         bar_y = y + self.metrics.height() + 1
         if bar_y + 6 > place.bottom() + 8:
             return
@@ -339,6 +349,9 @@ class _Painting:
     # -- axis ---------------------------------------------------------------------------------------------------
 
     def _paint_axis(self) -> None:
+        if self.view.unit == "volume":
+            self._say(self.layout.axis, WHOLE_VOLUME)
+            return
         line = self.metrics.height()
         prepared = QRect(self.layout.axis.x(), self.layout.axis.y(), self.layout.axis.width(), line)
         acquired = prepared.translated(0, line)
@@ -350,6 +363,10 @@ class _Painting:
         self.painter.drawText(QPoint(right, prepared.y() + self.metrics.ascent()), "prepared slice, feet → head")
         self.painter.setPen(theme.TEXT)
         self.painter.drawText(QPoint(right, acquired.y() + self.metrics.ascent()), "acquired slice under it")
+
+    def _say(self, row: QRect, text: str) -> None:
+        self.painter.setPen(theme.MUTED)
+        self.painter.drawText(row, int(Qt.AlignmentFlag.AlignCenter | Qt.TextFlag.TextWordWrap), text)
 
     def _axis_labels(self, row: QRect, texts: list[str], color: QColor) -> None:
         """Label as many slices as there is room for, always in even steps."""

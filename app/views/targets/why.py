@@ -14,14 +14,15 @@ class WhyCommands(Target):
     """Implements `WhyTarget`."""
 
     def changes(self) -> tuple[SignalInstance, ...]:
-        """Another finding, or another state of it."""
+        """Another finding, another state of it, or other reasons."""
         findings = self._models.findings
-        return (findings.selected_changed, findings.rows_changed, findings.row_changed)
+        evidence = self._models.evidence.view_changed
+        return (findings.selected_changed, findings.rows_changed, findings.row_changed, evidence)
 
     def can_jump(self) -> bool:
-        """Say whether the selected finding is covered by the model."""
+        """Say whether the selected finding is covered by the model, and the model reads slices."""
         selected = self._models.findings.selected
-        return selected is not None and selected.covered
+        return selected is not None and selected.covered and not self._models.evidence.is_volume
 
     def toggle_evidence(self) -> None:
         """Show or hide the evidence strip."""
