@@ -28,9 +28,9 @@ def write_parquet(path: Path, results: Iterable[dict[str, Any]], keys: Sequence[
     """Write a table; the file is whole or what was there before stays.
 
     Columns: ``study_instance_uid``, ``series_instance_uid``, ``source``, ``device``, ``acquired_slices``,
-    ``prepared_slices``, ``tilt_deg``, ``warnings``, ``read_s`` … ``total_s``, and for every finding key
-    ``<key>.logit``, ``.probability``, ``.calibrated_probability``, ``.operating_point`` and ``.positive``. The model
-    and its notice stand in the schema's metadata.
+    ``prepared_slices`` (1 where ``unit`` is ``volume``), ``unit``, ``tilt_deg``, ``warnings``, ``read_s`` …
+    ``total_s``, and for every finding key ``<key>.logit``, ``.probability``, ``.calibrated_probability``,
+    ``.operating_point`` and ``.positive``. The model and its notice stand in the schema's metadata.
 
     Parameters
     ----------
@@ -70,7 +70,7 @@ def _schema(keys: Sequence[str], model: ModelIdentity) -> pyarrow.Schema:
 
     fields = [(name, pa.string()) for name in ("study_instance_uid", "series_instance_uid", "source", "device")]
     fields += [(name, pa.int32()) for name in ("acquired_slices", "prepared_slices")]
-    fields += [("tilt_deg", pa.float64()), ("warnings", pa.list_(pa.string()))]
+    fields += [("unit", pa.string()), ("tilt_deg", pa.float64()), ("warnings", pa.list_(pa.string()))]
     fields += [(f"{name}_s", pa.float64()) for name in _TIMINGS]
     for key in keys:
         fields += [(f"{key}.{name}", pa.float64()) for name in _FINDING_NUMBERS]
@@ -90,6 +90,7 @@ def _row(document: dict[str, Any], keys: Sequence[str]) -> dict[str, Any]:
     row = {name: document[name] for name in ("study_instance_uid", "series_instance_uid", "source", "device")}
     row["acquired_slices"] = document["geometry"]["acquired_slices"]
     row["prepared_slices"] = len(document["slices"])
+    row["unit"] = document.get("unit", "slice")
     row["tilt_deg"] = document["geometry"]["tilt_deg"]
     row["warnings"] = document["warnings"]
     row |= {f"{name}_s": document["timings_s"][name] for name in _TIMINGS}
