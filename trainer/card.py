@@ -9,10 +9,18 @@ from engine.inference.calibrate import FindingCalibration
 from engine.inference.calibration_report import CalibrationReport
 from trainer.config import TrainConfig
 from trainer.evaluate import Evaluation
-from trainer.protocol import Comparison, SetComparison
+from trainer.protocol import Comparison, FindingComparison, SetComparison
 
 WORSE_BY = 0.02
 WEAK_BELOW = 0.6
+INTERVALS = (
+    "Intervals of the AUC: DeLong's variance, on the logit scale; Newcombe's method 5 at 0 and 1. Average precision "
+    "is to be held against the share of positives."
+)
+COMPARISON_METHOD = (
+    "Differences: paired DeLong on the same studies; q after Benjamini and Hochberg over the findings. The mean's "
+    "interval: paired bootstrap over patients."
+)
 
 
 def train_card(
@@ -57,6 +65,8 @@ To show how the program works, from opening a study to retraining, with a model 
 {_mean_line(evaluation)}
 
 {_table(evaluation, {item.key: item for item in report.items})}
+
+{INTERVALS}
 
 {_weak_line(evaluation)}
 
@@ -125,9 +135,16 @@ def _set_sentence(measured: SetComparison) -> str:
     scored, total = sum(item.parent_auc is not None for item in measured.findings.values()), len(measured.findings)
     change = measured.candidate_mean_auc - measured.parent_mean_auc
     others = "" if scored == total else "; the others have too few cases"
+    mean = measured.change
+    interval = (
+        ""
+        if mean is None
+        else f" 95 % CI of the change {mean.low:+.3f} to {mean.high:+.3f} ({mean.n_resamples} resamples of "
+        f"{mean.n_patients} patients)."
+    )
     return (
         f"{where}: mean AUC {measured.parent_mean_auc:.3f} for the parent, {measured.candidate_mean_auc:.3f} for the "
-        f"candidate ({change:+.3f}), over {scored} of {total} findings{others}."
+        f"candidate ({change:+.3f}), over {scored} of {total} findings{others}.{interval}"
     )
 
 
@@ -135,7 +152,7 @@ def _worse_sentence(measured: SetComparison) -> str:
     if measured.parent_mean_auc is None:
         return ""
     worse = [
-        f"{key} ({item.parent_auc:.3f} to {item.candidate_auc:.3f})"
+        f"{key} ({item.parent_auc:.3f} to {item.candidate_auc:.3f}{'' if item.q is None else f', q = {item.q:.2g}'})"
         for key, item in measured.findings.items()
         if item.parent_auc is not None and item.candidate_auc is not None
         if item.parent_auc - item.candidate_auc > WORSE_BY
@@ -164,25 +181,45 @@ def _weak_line(evaluation: Evaluation) -> str:
 
 def _table(evaluation: Evaluation, calibration: Mapping[str, FindingCalibration]) -> str:
     lines = [
-        "| finding | AUC | positive | negative | operating point | calibrated |",
-        "| --- | --- | --- | --- | --- | --- |",
+        "| finding | AUC [95 % CI] | average precision | positive | negative | operating point | calibrated |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
     ]
     for score in evaluation.findings:
         item = calibration[score.key]
         lines.append(
-            f"| {score.key} | {_auc(score.auc)} | {score.n_pos} | {score.n_neg} | {item.point.threshold:.3f} | "
+            f"| {score.key} | {_auc(score.auc)}{_interval(score.auc_low, score.auc_high)} | "
+            f"{_share(score.average_precision)} | {score.n_pos} | {score.n_neg} | {item.point.threshold:.3f} | "
             f"{'yes' if item.method else 'no'} |"
         )
     return "\n".join(lines)
 
 
 def _comparison_table(measured: SetComparison) -> str:
-    lines = ["| finding | parent AUC | candidate AUC | positive | negative |", "| --- | --- | --- | --- | --- |"]
+    lines = [
+        "| finding | parent AUC | candidate AUC | difference [95 % CI] | q | positive | negative |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
+    ]
     lines += [
-        f"| {key} | {_auc(item.parent_auc)} | {_auc(item.candidate_auc)} | {item.n_pos} | {item.n_neg} |"
+        f"| {key} | {_auc(item.parent_auc)} | {_auc(item.candidate_auc)} | {_difference(item)} | "
+        f"{'—' if item.q is None else f'{item.q:.2g}'} | {item.n_pos} | {item.n_neg} |"
         for key, item in measured.findings.items()
     ]
-    return "\n".join(lines)
+    return "\n".join((*lines, "", COMPARISON_METHOD))
+
+
+def _difference(item: FindingComparison) -> str:
+    if item.difference is None:
+        return "—"
+    low, high = item.difference_low, item.difference_high
+    return f"{item.difference:+.3f}" + ("" if low is None or high is None else f" [{low:+.3f}, {high:+.3f}]")
+
+
+def _interval(low: float | None, high: float | None) -> str:
+    return "" if low is None or high is None else f" [{low:.3f}, {high:.3f}]"
+
+
+def _share(value: float | None) -> str:
+    return "—" if value is None else f"{value:.3f}"
 
 
 def _auc(value: float | None) -> str:

@@ -32,12 +32,15 @@ class StudyFeatures:
         int8 (C,): 1 present, 0 absent, -1 unknown.
     reviewed
         Whether the labels are readers' statements; these are weighed in a way of their own, see `trainer.loop`.
+    patient_key
+        The same for studies of one patient, never the patient's own identifier; empty where the study is the only one.
     """
 
     identifier: str
     features_SD: NDArray[np.float16]
     labels_C: NDArray[np.int8]
     reviewed: bool = False
+    patient_key: str = ""
 
     def digest(self) -> str:
         """Return the sha256 of the feature bytes, little-endian float16, row by row."""

@@ -1,4 +1,4 @@
-"""What a classifier is worth on studies it has not seen: AUC per finding, calibration, and use of experts.
+"""What a classifier is worth on studies it has not seen: AUC per finding with interval, calibration, use of experts.
 
 Shapes: N studies, C findings.
 """
@@ -12,7 +12,6 @@ from typing import Any, cast
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sklearn.metrics import roc_auc_score
 
 from engine.explain.ledger import compute_ledger
 from engine.explain.usage import ExpertUsage, cohort_usage, study_usage
@@ -21,17 +20,31 @@ from engine.inference.calibration_report import CalibrationReport, MeasuredSet, 
 from engine.inference.operating_points import MIN_CASES, TOO_FEW
 from engine.models.classifier import MoLREClassifier
 from trainer.datasets import StudyFeatures, in_order, stack_labels
+from trainer.statistics.average_precision import average_precision
+from trainer.statistics.delong import auc
 
 
 @dataclass(frozen=True)
 class FindingScore:
-    """The AUC of one finding; None with the note ``too few`` below `MIN_CASES` positives or negatives."""
+    """The AUC of one finding; None with the note ``too few`` below `MIN_CASES` positives or negatives.
+
+    Attributes
+    ----------
+    auc_low, auc_high
+        The 95 % interval on the logit scale with DeLong's variance; None where there is none, see
+        `trainer.statistics.delong.Auc.interval`.
+    average_precision
+        To be held against the share of positives; None where `auc` is.
+    """
 
     key: str
     auc: float | None
     n_pos: int
     n_neg: int
     note: str
+    auc_low: float | None = None
+    auc_high: float | None = None
+    average_precision: float | None = None
 
 
 @dataclass(frozen=True)
@@ -80,7 +93,7 @@ def predict_logits(
 
 
 def evaluate(
-    keys: Sequence[str], labels_NC: NDArray[np.int8], logits_NC: NDArray[np.float32], min_cases: int = MIN_CASES
+    keys: Sequence[str], labels_NC: NDArray[np.int8], logits_NC: NDArray[np.floating], min_cases: int = MIN_CASES
 ) -> Evaluation:
     """Score logits against labels; unknown labels do not count.
 
@@ -107,15 +120,25 @@ def evaluate(
 
 def evaluate_studies(classifier: MoLREClassifier, keys: Sequence[str], studies: Sequence[StudyFeatures]) -> Evaluation:
     """Run the classifier on studies and score it."""
-    return evaluate(keys, *_known_and_logits(classifier, keys, studies))
+    return evaluate(keys, *labels_and_logits(classifier, keys, studies))
 
 
-def _score(key: str, labels_N: NDArray[np.int8], logits_N: NDArray[np.float32], min_cases: int) -> FindingScore:
+def _score(key: str, labels_N: NDArray[np.int8], logits_N: NDArray[np.floating], min_cases: int) -> FindingScore:
     n_pos, n_neg = int((labels_N == 1).sum()), int((labels_N == 0).sum())
     if min(n_pos, n_neg) < min_cases:
         return FindingScore(key, None, n_pos, n_neg, TOO_FEW)
-    known = labels_N >= 0
-    return FindingScore(key, float(roc_auc_score(labels_N[known], logits_N[known])), n_pos, n_neg, "")
+    measured = auc(labels_N, logits_N)
+    interval = measured.interval()
+    return FindingScore(
+        key,
+        measured.value,
+        n_pos,
+        n_neg,
+        "",
+        None if interval is None else interval.low,
+        None if interval is None else interval.high,
+        average_precision(labels_N, logits_N),
+    )
 
 
 def calibration_report(
@@ -136,8 +159,8 @@ def calibration_report(
     fit_on, test_on
         Description and studies of the two sets, which share no study.
     """
-    items = fit_calibration(keys, *_known_and_logits(classifier, keys, fit_on[1]), settings)
-    measures = measure_calibration(items, *_known_and_logits(classifier, keys, test_on[1]))
+    items = fit_calibration(keys, *labels_and_logits(classifier, keys, fit_on[1]), settings)
+    measures = measure_calibration(items, *labels_and_logits(classifier, keys, test_on[1]))
     return CalibrationReport(
         settings=settings,
         items=items,
@@ -164,9 +187,10 @@ def _study_usage(classifier: MoLREClassifier, keys: Sequence[str], study: StudyF
     return study_usage(keys, output.gates_BSK[0].numpy(), ledger_BCSK[0].numpy())
 
 
-def _known_and_logits(
+def labels_and_logits(
     classifier: MoLREClassifier, keys: Sequence[str], studies: Sequence[StudyFeatures]
 ) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
+    """Return labels and logits of studies, (N, C) each."""
     if not studies:
         return np.zeros((0, len(keys)), np.int8), np.zeros((0, len(keys)), np.float32)
     return stack_labels(studies), predict_logits(classifier, studies)

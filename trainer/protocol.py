@@ -193,23 +193,57 @@ def read_request(path: Path) -> Request:
 
 
 class FindingComparison(FrozenConfig):
-    """Parent against candidate on one finding; no AUC and the note ``too few`` where cases are too few."""
+    """Parent against candidate on one finding; no AUC and the note ``too few`` where cases are too few.
+
+    Attributes
+    ----------
+    candidate_auc_low, candidate_auc_high, candidate_average_precision
+        Of the candidate alone: the AUC's 95 % interval, and the average precision.
+    difference, difference_low, difference_high, p, q
+        Candidate minus parent on the same studies, by DeLong's paired test; q is p after Benjamini and Hochberg over
+        the findings. None where it was not or could not be computed, and in comparisons of older releases.
+    """
 
     parent_auc: float | None
     candidate_auc: float | None
     n_pos: int
     n_neg: int
     note: str
+    candidate_auc_low: float | None = None
+    candidate_auc_high: float | None = None
+    candidate_average_precision: float | None = None
+    difference: float | None = None
+    difference_low: float | None = None
+    difference_high: float | None = None
+    p: float | None = None
+    q: float | None = None
+
+
+class MeanChange(FrozenConfig):
+    """Candidate minus parent in mean AUC, with its 95 % interval and p by paired bootstrap over patients."""
+
+    difference: float
+    low: float
+    high: float
+    p: float
+    n_findings: int
+    n_patients: int
+    n_resamples: int
+    seed: int
 
 
 class SetComparison(FrozenConfig):
-    """Parent against candidate on one set of studies; the means are over the findings that have an AUC."""
+    """Parent against candidate on one set of studies; the means are over the findings that have an AUC.
+
+    `change` is None where no finding has an AUC, with too few patients, and in comparisons of older releases.
+    """
 
     description: str
     n_studies: int
     parent_mean_auc: float | None
     candidate_mean_auc: float | None
     findings: dict[str, FindingComparison]
+    change: MeanChange | None = None
 
 
 class SkippedSeries(FrozenConfig):

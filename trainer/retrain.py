@@ -30,7 +30,7 @@ from trainer.card import retrain_card, verdict
 from trainer.cohorts.feedback import Feedback, ReviewedSeries, read_feedback, read_reviewed
 from trainer.config import RetrainConfig, canonical_digest, config_digest
 from trainer.datasets import UNKNOWN, StudyFeatures
-from trainer.evaluate import calibration_report, evaluate_studies, expert_usage
+from trainer.evaluate import FindingScore, calibration_report, evaluate, expert_usage, labels_and_logits, predict_logits
 from trainer.features import volume_features
 from trainer.files import write_json
 from trainer.loop import FitData, FitResult, FitSettings, fit
@@ -39,12 +39,15 @@ from trainer.protocol import (
     Event,
     FindingComparison,
     Finished,
+    MeanChange,
     OwnStudies,
     RetrainRequest,
     SetComparison,
     SkippedSeries,
 )
 from trainer.reference import ReferenceCohort, read_reference
+from trainer.statistics.bootstrap import MeanDifference
+from trainer.statistics.paired import FindingDifference, compare_scores
 from trainer.training import (
     CHECKPOINT_FILE,
     epoch_events,
@@ -154,7 +157,7 @@ def own_features(
                 raise
             skipped.append(SkippedSeries(source_path=str(reviewed.source_path), code=error.code, reason=error.message))
             continue
-        study = StudyFeatures(str(reviewed.source_path), features_SD, reviewed.labels_C, reviewed=True)
+        study = StudyFeatures(str(reviewed.source_path), features_SD, reviewed.labels_C, True, reviewed.patient_key)
         sides[reviewed.heldout(heldout_fraction)].append(study)
     context.progress(len(series), len(series), "Reading reviewed studies")
     return OwnFeatures(tuple(sides[False]), tuple(sides[True]), tuple(skipped))
@@ -283,18 +286,51 @@ def _compare_on(
     studies: Sequence[StudyFeatures],
     description: str,
 ) -> SetComparison:
-    before, after = (evaluate_studies(classifier, manifest.finding_keys, studies) for classifier in classifiers)
+    keys = manifest.finding_keys
+    labels_NC, before_NC = labels_and_logits(classifiers[0], keys, studies)
+    after_NC = predict_logits(classifiers[1], studies) if studies else before_NC
+    before, after = (evaluate(keys, labels_NC, logits_NC) for logits_NC in (before_NC, after_NC))
+    patients = [study.patient_key or study.identifier for study in studies]
+    paired = compare_scores(keys, labels_NC, before_NC, after_NC, patients)
     return SetComparison(
         description=description,
         n_studies=len(studies),
         parent_mean_auc=before.mean_auc,
         candidate_mean_auc=after.mean_auc,
-        findings={
-            old.key: FindingComparison(
-                parent_auc=old.auc, candidate_auc=new.auc, n_pos=old.n_pos, n_neg=old.n_neg, note=old.note
-            )
-            for old, new in zip(before.findings, after.findings, strict=True)
-        },
+        findings={item.key: _finding(new, item) for new, item in zip(after.findings, paired.findings, strict=True)},
+        change=None if paired.mean is None else _change(paired.mean),
+    )
+
+
+def _finding(candidate: FindingScore, paired: FindingDifference) -> FindingComparison:
+    auc, interval = paired.auc, paired.interval
+    return FindingComparison(
+        parent_auc=None if auc is None else auc.first,
+        candidate_auc=candidate.auc,
+        n_pos=candidate.n_pos,
+        n_neg=candidate.n_neg,
+        note=candidate.note,
+        candidate_auc_low=candidate.auc_low,
+        candidate_auc_high=candidate.auc_high,
+        candidate_average_precision=candidate.average_precision,
+        difference=None if auc is None else auc.difference,
+        difference_low=None if interval is None else interval.low,
+        difference_high=None if interval is None else interval.high,
+        p=None if auc is None else auc.p,
+        q=paired.q,
+    )
+
+
+def _change(mean: MeanDifference) -> MeanChange:
+    return MeanChange(
+        difference=mean.difference,
+        low=mean.interval.low,
+        high=mean.interval.high,
+        p=mean.p,
+        n_findings=mean.n_findings,
+        n_patients=mean.n_patients,
+        n_resamples=mean.n_resamples,
+        seed=mean.seed,
     )
 
 
@@ -350,6 +386,24 @@ def _draft(parent: Manifest, calibration: Sequence[FindingCalibration], n_own: i
     )
 
 
+def _heldout_metrics(item: FindingComparison) -> dict[str, Any]:
+    """Return what a candidate's ``metrics.json`` says of one finding; names as in a package trained from scratch."""
+    return {
+        "auc": item.candidate_auc,
+        "n_pos": item.n_pos,
+        "n_neg": item.n_neg,
+        "note": item.note,
+        "auc_low": item.candidate_auc_low,
+        "auc_high": item.candidate_auc_high,
+        "average_precision": item.candidate_average_precision,
+        "change": item.difference,
+        "change_low": item.difference_low,
+        "change_high": item.difference_high,
+        "p": item.p,
+        "q": item.q,
+    }
+
+
 def _metrics(
     comparison: Comparison,
     readings: Readings,
@@ -357,10 +411,8 @@ def _metrics(
     learnt_digest: str,
     request: RetrainRequest,
 ) -> dict[str, Any]:
-    heldout = {
-        key: {"auc": item.candidate_auc, "n_pos": item.n_pos, "n_neg": item.n_neg, "note": item.note}
-        for key, item in comparison.heldout.findings.items()
-    }
+    heldout = {key: _heldout_metrics(item) for key, item in comparison.heldout.findings.items()}
+    change = comparison.heldout.change
     return {
         "notice": comparison.notice,
         "heldout": {
@@ -368,6 +420,7 @@ def _metrics(
             "n_studies": comparison.heldout.n_studies,
             "mean_auc": comparison.heldout.candidate_mean_auc,
             "parent_mean_auc": comparison.heldout.parent_mean_auc,
+            "change": None if change is None else change.model_dump(),
             "findings": heldout,
         },
         "verdict": comparison.verdict,

@@ -8,7 +8,7 @@ from engine.inference.calibration_report import CalibrationReport, fitted_set
 from trainer.card import train_card, verdict
 from trainer.config import TrainConfig
 from trainer.evaluate import evaluate
-from trainer.protocol import FindingComparison, SetComparison
+from trainer.protocol import FindingComparison, MeanChange, SetComparison
 
 
 def _measured(
@@ -63,10 +63,23 @@ def test_the_card_names_what_was_not_learnt_and_what_has_too_few_cases() -> None
     usage = study_usage(("good", "backwards", "rare"), np.full((4, 2), 0.5), np.ones((3, 4, 3)))
     card = train_card(TrainConfig(), evaluation, report, usage, "d" * 64, 7)
     assert "Not learnt, or hardly (AUC below 0.6): backwards." in card
-    assert "| good | 1.000 | 12 | 12 |" in card
-    assert "| rare | too few | 3 | 21 | 0.500 | no |" in card
+    assert "| good | 1.000 [0.832, 1.000] | 1.000 | 12 | 12 |" in card
+    assert "| rare | too few | — | 3 | 21 | 0.500 | no |" in card
     assert "Trained on synthetic phantoms, for demonstration only" in card
     assert "meaningless" in card
     assert "operating points by Youden's index" in " ".join(card.split())
     assert "a higher output did not mean a more likely finding: backwards; too few: rare." in card
     assert "| expert 2 | 0.500 | 0.333 |" in card
+
+
+def test_the_verdict_gives_the_interval_of_the_change_and_the_q_of_what_got_worse() -> None:
+    measured = _measured(50, {"b": (0.8, 0.75)})
+    change = MeanChange(
+        difference=-0.05, low=-0.1, high=0.001, p=0.06, n_findings=1, n_patients=45, n_resamples=2000, seed=1
+    )
+    tested = measured.findings["b"].model_copy(update={"q": 0.0312})
+    text = verdict(
+        measured.model_copy(update={"change": change, "findings": {"b": tested}}), _measured(0, {}, "reviewed studies")
+    )
+    assert "95 % CI of the change -0.100 to +0.001 (2000 resamples of 45 patients)." in text
+    assert "lost more than 0.02: b (0.800 to 0.750, q = 0.031)" in text

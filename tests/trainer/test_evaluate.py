@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from sklearn.metrics import average_precision_score
 
 from engine.inference.calibrate import CalibrationSettings, fit_calibration
 from engine.inference.operating_points import TOO_FEW
@@ -9,6 +10,7 @@ from tests.support.models import random_classifier
 from tests.trainer.synthetic import make_studies
 from trainer.datasets import stack_labels
 from trainer.evaluate import calibration_report, evaluate, expert_usage, predict_logits
+from trainer.statistics.delong import auc
 
 
 def _labels(n_pos: int, n_neg: int, n_unknown: int = 0) -> np.ndarray:
@@ -40,7 +42,31 @@ def test_mean_and_std_are_over_the_findings_that_have_an_auc() -> None:
     result = evaluate(("a", "b", "c"), labels, logits)
     assert [score.auc for score in result.findings] == [1.0, 0.5, None]
     assert (result.mean_auc, result.std_auc, result.n_scored) == (0.75, 0.25, 2)
-    assert result.to_json()["findings"]["c"] == {"auc": None, "n_pos": 3, "n_neg": 17, "note": TOO_FEW}
+    assert result.to_json()["findings"]["c"] == {
+        "auc": None,
+        "n_pos": 3,
+        "n_neg": 17,
+        "note": TOO_FEW,
+        "auc_low": None,
+        "auc_high": None,
+        "average_precision": None,
+    }
+    a, b, _ = result.findings
+    assert a.auc_low is not None and 0.7 < a.auc_low < a.auc_high == 1.0  # noqa: PT018
+    assert (b.auc_low, b.auc_high) == (None, None), "nothing varies"
+    assert (a.average_precision, b.average_precision) == (1.0, 0.5)
+
+
+def test_the_interval_is_delongs_on_the_logit_scale() -> None:
+    random = np.random.default_rng(8)
+    labels = _labels(20, 30, 4)
+    logits = (random.normal(size=(54, 1)) + labels).astype(np.float32)
+    score = evaluate(("a",), labels, logits).score("a")
+    interval = auc(labels[:, 0], logits[:, 0]).interval("logit")
+    assert interval is not None
+    assert (score.auc_low, score.auc_high) == (interval.low, interval.high)
+    known = labels[:, 0] >= 0
+    assert score.average_precision == pytest.approx(average_precision_score(labels[known, 0], logits[known, 0]))
 
 
 def test_calibration_is_fitted_on_one_set_and_measured_on_both() -> None:

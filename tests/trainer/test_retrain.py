@@ -16,14 +16,15 @@ from engine.models.package import LoadedPackage, load_package, verify_package
 from engine.store.repository import Store
 from tests.trainer.conftest import TinyRun
 from tests.trainer.feedback_store import Reviewed, add_phantom, state
+from tests.trainer.synthetic import make_studies
 from trainer.__main__ import retrain_command
-from trainer.cohorts.feedback import read_feedback
+from trainer.cohorts.feedback import Feedback, read_feedback
 from trainer.config import OptimiserConfig, RetrainConfig
 from trainer.datasets import StudyFeatures
-from trainer.evaluate import predict_logits
+from trainer.evaluate import evaluate_studies, predict_logits
 from trainer.protocol import EpochEnded, Event, RetrainRequest, read_comparison
 from trainer.reference import ReferenceCohort, read_reference
-from trainer.retrain import fine_tune, own_features, own_repeats, run_retraining, statement_weight
+from trainer.retrain import OwnFeatures, compare, fine_tune, own_features, own_repeats, run_retraining, statement_weight
 
 RAISED, LOWERED, UNREVIEWED = "meningioma", "sinusitis", "epidural_hematoma"
 ALL_TRAINED = RetrainConfig(epochs=6, heldout_fraction=0.0, threads=1)
@@ -114,6 +115,38 @@ def test_the_comparison_says_what_was_measured(tiny_run: TinyRun, tmp_path: Path
     candidate = load_package(Path(finished.package_path))
     assert candidate.metrics["heldout"]["mean_auc"] == comparison.heldout.candidate_mean_auc
     assert comparison.verdict in (Path(finished.package_path) / "MODEL_CARD.md").read_text(encoding="utf-8")
+
+
+def test_the_comparison_is_paired_on_the_same_studies(tiny_run: TinyRun) -> None:
+    """A candidate that ranks one finding backwards: that finding is named, the others have not changed."""
+    parent = load_package(tiny_run.package)
+    keys = parent.manifest.finding_keys
+    width = parent.manifest.backbone.feature_width
+    studies = make_studies(60, 4, len(keys), width)
+    reference = read_reference(tiny_run.reference, parent.manifest)
+    candidate = copy.deepcopy(parent.classifier)
+    with torch.no_grad():
+        candidate.head.weight[0] *= -1
+    known = ReferenceCohort(reference.document, {**reference.studies, "heldout": studies})
+    compared = compare(parent, candidate, known, OwnFeatures((), (), ()), Feedback((), 0, 0, 0, 0))
+    before, after = (evaluate_studies(one, keys, studies) for one in (parent.classifier, candidate))
+    turned, same = compared.heldout.findings[keys[0]], compared.heldout.findings[keys[1]]
+    assert turned.difference == pytest.approx(after.findings[0].auc - before.findings[0].auc)
+    assert turned.difference_low is not None and turned.difference_high is not None  # noqa: PT018
+    assert turned.difference_low < turned.difference < turned.difference_high
+    assert (turned.candidate_auc_low, turned.candidate_average_precision) == (
+        after.findings[0].auc_low,
+        after.findings[0].average_precision,
+    )
+    assert turned.q is not None and turned.p is not None  # noqa: PT018
+    assert turned.q > turned.p, "corrected over all the findings"
+    assert (same.difference, same.difference_low, same.p, same.q) == (0.0, None, 1.0, 1.0)
+    change = compared.heldout.change
+    assert change is not None
+    assert change.difference == pytest.approx(after.mean_auc - before.mean_auc)
+    assert (change.n_patients, change.n_findings) == (60, after.n_scored)
+    assert compared.own_heldout.change is None
+    assert "95 % CI of the change" in compared.verdict
 
 
 def test_what_a_run_writes_names_no_patient(tiny_run: TinyRun, tmp_path: Path) -> None:
