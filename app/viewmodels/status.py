@@ -10,7 +10,7 @@ StatusKind = Literal["empty", "reading", "new", "analysing", "analysed", "failed
 HEADINGS: dict[StatusKind, str] = {
     "empty": "No study is open.",
     "reading": "Reading the study…",
-    "new": "Not analysed yet. Press Analyse (Ctrl+Return).",
+    "new": "Not analysed yet. Press Analyse.",
     "analysing": "Analysing…",
     "analysed": "",
     "failed": "The analysis failed.",

@@ -79,11 +79,12 @@ class MainWindow(QMainWindow):
         self.notices_bar = NoticesBar(models.notices, resources)
         self.study_list = StudyListPanel(models.studies)
         self.slice_view = SliceView(models.viewer)
+        self.slice_view.set_overlay(models.overlay)
         self.slice_bar = QScrollBar(Qt.Orientation.Vertical)
         self.slice_bar.setAccessibleName("Slice")
         self.slice_bar.setToolTip("Slice (wheel; Up, Down, PgUp, PgDown, Home, End in the viewer)")
-        self.evidence_panel = EvidencePanel(models.evidence, resources)
-        self.findings_panel = FindingsPanel(models.findings, resources)
+        self.evidence_panel = EvidencePanel(models, resources)
+        self.findings_panel = FindingsPanel(models.findings, models.keys, resources)
         self.feedback_box = FeedbackBox(models, resources)
         self.job_status = JobStatus(models.jobs, resources)
         self.probe_text = QLabel()
@@ -123,9 +124,9 @@ class MainWindow(QMainWindow):
         """Let Tab walk as the eye does: toolbar, studies, viewer, evidence, findings, verdict."""
         buttons = [toolbar.widgetForAction(action) for action in toolbar.actions() if not action.isSeparator()]
         evidence, findings, box = self.evidence_panel, self.findings_panel, self.feedback_box
-        panels = (self.study_list.list, self.slice_view, evidence.split, evidence.jump, evidence.strip)
+        panels = (self.study_list.list, self.slice_view, *evidence.tab_order())
         verdict = (*box.buttons.values(), box.next, box.reason, box.comment, box.toggle, *box.details.fields)
-        for first, second in pairwise((*buttons, *panels, findings.search, findings.sort, findings.tree, *verdict)):
+        for first, second in pairwise((*buttons, *panels, *findings.controls(), *verdict)):
             QWidget.setTabOrder(first, second)
 
     def _viewer_with_bar(self) -> QWidget:
@@ -150,7 +151,14 @@ class MainWindow(QMainWindow):
     def _wire(self) -> None:
         models = self.models
         self.study_list.series_chosen.connect(self.review_actions.select_series)
+        self.findings_panel.rest_requested.connect(self.command_actions["rest_absent"].trigger)
+        self.findings_panel.impression_requested.connect(self.command_actions["impression"].trigger)
         self.feedback_box.commit_requested.connect(self.command_actions["commit_blind"].trigger)
+        explanations = self.review_actions.explanations
+        self.evidence_panel.maps.compute_requested.connect(explanations.draw_map)
+        self.evidence_panel.maps.cancel_requested.connect(explanations.cancel_map)
+        self.evidence_panel.similar.wanted.connect(explanations.find_similar)
+        self.evidence_panel.similar.chosen.connect(explanations.open_similar)
         self.job_status.cancel_requested.connect(self.review_actions.cancel_job)
         self.slice_bar.valueChanged.connect(self._scroll_to)
         bind(self, models.viewer.volume_changed, self._follow_volume)
@@ -235,6 +243,7 @@ class MainWindow(QMainWindow):
         self.commands, problems = rebind(self.default_commands, keys.chosen)
         set_keys(self.commands, self.command_actions)
         keys.set_keys({command.id: command.shortcuts for command in self.commands})
+        self.job_status.cancel.setToolTip(f"Cancel this job{keys.hint('cancel')}")
         if problems:
             hint = "Choose other keys in the preferences, under Keys."
             self.models.notices.post(Notice("warning", "Some keys cannot be used", "\n".join(problems), hint))

@@ -27,7 +27,7 @@ class JobStatus(QWidget):
         self.bar = QProgressBar()
         self.bar.setFixedWidth(170)
         self.bar.setTextVisible(False)
-        self.cancel = QToolButton(toolTip="Cancel this job (Ctrl+.)")
+        self.cancel = QToolButton(toolTip="Cancel this job")
         self.cancel.setIcon(theme.icon(resources, "close"))
         self.cancel.setText("Cancel")
         self.cancel.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
