@@ -171,6 +171,9 @@ def read_candidate(finished: Finished, catalogue: Catalogue, backbones: Path | N
             parent_auc=item.parent_auc,
             candidate_auc=item.candidate_auc,
             note=item.note,
+            change_low=item.difference_low,
+            change_high=item.difference_high,
+            q=item.q,
         )
         for key, item in comparison.heldout.findings.items()
     )

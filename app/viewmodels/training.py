@@ -46,7 +46,10 @@ class CurvePoint:
 
 @dataclass(frozen=True)
 class ComparisonRow:
-    """Parent against candidate for one finding on the held-out set; an AUC is None where positives are too few."""
+    """Parent against candidate for one finding on the held-out set; an AUC is None where positives are too few.
+
+    `change_low`, `change_high` and `q` (over all findings) are of the paired difference; None where it has none.
+    """
 
     key: str
     label: str
@@ -55,6 +58,9 @@ class ComparisonRow:
     parent_auc: float | None
     candidate_auc: float | None
     note: str = ""
+    change_low: float | None = None
+    change_high: float | None = None
+    q: float | None = None
 
 
 @dataclass(frozen=True)

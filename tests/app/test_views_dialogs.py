@@ -16,7 +16,7 @@ from app.viewmodels.actions import RetrainOptions
 from app.viewmodels.library import ModelRow
 from app.viewmodels.review import ReviewModels
 from app.viewmodels.training import Candidate, ComparisonRow, CurvePoint, TrainingPlan
-from app.views import volume_window
+from app.views import theme, volume_window
 from app.views.dialogs.export import ExportDialog
 from app.views.dialogs.help import HelpDialog, help_html
 from app.views.dialogs.models import ModelsDialog
@@ -100,10 +100,22 @@ def test_retraining_from_plan_to_candidate(qtbot: QtBot, shown: Shown, models: R
     assert np.abs(_array(dialog.curve.grab().toImage()) - picture).max() > 50
     qtbot.mouseClick(dialog.cancel, Qt.MouseButton.LeftButton)
     assert actions.named("cancel_retraining") == [()]
-    rows = (ComparisonRow("a", "A", 20, 90, 0.81, 0.84), ComparisonRow("b", "B", 3, 90, None, None, "too few"))
+    rows = (
+        ComparisonRow("a", "A", 20, 90, 0.81, 0.84, "", 0.0121, 0.0479, 0.0123),
+        ComparisonRow("b", "B", 3, 90, None, None, "too few"),
+        ComparisonRow("c", "C", 20, 90, 0.81, 0.78, "", -0.09, 0.03, 0.4),
+        ComparisonRow("d", "D", 20, 90, 0.81, 0.84),
+    )
     training.finish(Candidate(tmp_path, "r1", "ab" * 32, NOTICE, rows))
-    texts = [[dialog.table.item(row, column).text() for column in range(6)] for row in range(2)]
-    assert texts == [["A", "20 / 90", "0.810", "0.840", "+0.030", ""], ["B", "3 / 90", "–", "–", "–", "too few"]]
+    texts = [[dialog.table.item(row, column).text() for column in range(7)] for row in range(4)]
+    assert texts == [
+        ["A", "20 / 90", "0.810", "0.840", "+0.030 [+0.012, +0.048]", "0.012", ""],
+        ["B", "3 / 90", "–", "–", "–", "–", "too few"],
+        ["C", "20 / 90", "0.810", "0.780", "-0.030 [-0.090, +0.030]", "0.400", ""],
+        ["D", "20 / 90", "0.810", "0.840", "+0.030", "–", ""],
+    ]
+    colors = [dialog.table.item(row, 4).foreground().color() for row in (0, 2, 3)]
+    assert colors == [theme.GOOD, theme.TEXT, theme.GOOD], "what chance explains is not coloured"
     assert NOTICE in dialog.summary.text()
     qtbot.mouseClick(dialog.activate, Qt.MouseButton.LeftButton)
     qtbot.mouseClick(dialog.discard, Qt.MouseButton.LeftButton)

@@ -24,7 +24,12 @@ from app.views.bindings import bind
 from app.views.dialogs.models import make_table
 from app.views.loss_curve import LossCurve
 
-COLUMNS = ("Finding", "Positive / n", "In use, AUC", "Candidate, AUC", "Change", "Note")
+COLUMNS = ("Finding", "Positive / n", "In use, AUC", "Candidate, AUC", "Difference [95 % CI]", "q", "Note")
+Q_TOOLTIP = (
+    "The share of false alarms to expect among findings with a q this small or smaller (paired DeLong test, "
+    "Benjamini and Hochberg). A difference is coloured where q is at most 0.05."
+)
+Q_CLEAR = 0.05
 EXPLANATION = (
     "Retraining writes a candidate beside the model in use. Nothing changes until you compare the two on the held-out "
     "set and activate the candidate; one step back stays possible. Findings without a verdict are left out of the "
@@ -49,6 +54,7 @@ class RetrainDialog(QDialog):
         self.curve = LossCurve()
         self.summary = QLabel(wordWrap=True)
         self.table = make_table(COLUMNS)
+        self.table.horizontalHeaderItem(COLUMNS.index("q")).setToolTip(Q_TOOLTIP)
         self.pages = QStackedWidget()
         self._make_buttons()
         self._lay_out()
@@ -158,13 +164,21 @@ def comparison_cells(row: ComparisonRow) -> tuple[tuple[str, QColor], ...]:
     count = f"{row.n_positive} / {row.n_total}"
     if row.parent_auc is None or row.candidate_auc is None:
         note = row.note or "too few"
-        texts = (row.label, count, "–", "–", "–", note)
+        texts = (row.label, count, "–", "–", "–", "–", note)
         return tuple((text, theme.MUTED) for text in texts)
     change = round(row.candidate_auc - row.parent_auc, 3) + 0.0
-    color = theme.GOOD if change > 0 else (theme.DANGER if change < 0 else theme.TEXT)
+    clear = row.q is None or row.q <= Q_CLEAR
+    color = theme.TEXT if not clear or change == 0 else (theme.GOOD if change > 0 else theme.DANGER)
     numbers = (f"{row.parent_auc:.3f}", f"{row.candidate_auc:.3f}")
     plain = tuple((text, theme.TEXT) for text in (row.label, count, *numbers))
-    return (*plain, (f"{change:+.3f}", color), (row.note, theme.MUTED))
+    q = "–" if row.q is None else "< 0.001" if row.q < 0.001 else f"{row.q:.3f}"
+    return (*plain, (f"{change:+.3f}{_interval(row)}", color), (q, theme.TEXT), (row.note, theme.MUTED))
+
+
+def _interval(row: ComparisonRow) -> str:
+    if row.change_low is None or row.change_high is None:
+        return ""
+    return f" [{row.change_low:+.3f}, {row.change_high:+.3f}]"
 
 
 def _page(*widgets: QWidget) -> QWidget:
