@@ -12,6 +12,7 @@ from app.controllers.analyses import AnalysisController
 from app.controllers.backbones import BackboneController
 from app.controllers.explanations import ExplanationController
 from app.controllers.feedback import FeedbackController
+from app.controllers.impression import ImpressionController
 from app.controllers.library import LibraryController
 from app.controllers.reading import ReadingController
 from app.controllers.session import LANES, STORE_BUSY_TIMEOUT_S, Session
@@ -60,6 +61,7 @@ class Application:
         self.models = ReviewModels(settings.reader)
         self.models.reading.configure(settings.blind_first_read, settings.show_other_readers, settings.ask_reader)
         self.models.keys.choose(settings.keys)
+        self.models.findings.density = settings.findings_density
         self.runner = JobRunner(LANES)
         self.compute = ComputeProcess(
             WorkerSettings(
@@ -80,10 +82,12 @@ class Application:
         self.feedback = FeedbackController(self.session)
         self.reading = ReadingController(self.session, self.feedback, self.change_settings)
         self.agreement = AgreementController(self.session, self.studies.select_series)
+        self.impression = ImpressionController(self.session)
         self.explanations = ExplanationController(self.session, self.studies.select_series)
         self.training = TrainingController(self.session, self.library)
         self.backbones = BackboneController(self.session, self.library.reread)
         self.library.on_activated = self.studies.recall
+        self.models.findings.density_changed.connect(lambda density: self.change_settings(findings_density=density))
         self.analyses.on_worker_lost = self._worker_died
         self.runner.job_changed.connect(self._show_job)
         self.models.show_analysis(catalogue, None)

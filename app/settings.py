@@ -7,7 +7,7 @@ import os
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError
 
@@ -135,6 +135,8 @@ class Settings(FrozenConfig):
         Whether the model's output of every series is hidden until the reader commits.
     show_other_readers
         Whether a reader's sheet shows what others stated where the reader has said nothing.
+    findings_density
+        Whether the list of findings shows comfortable lines, or as many as fit.
     device
         Where the classifier computes.
     precision
@@ -157,6 +159,7 @@ class Settings(FrozenConfig):
     ask_reader: bool = True
     blind_first_read: bool = False
     show_other_readers: bool = False
+    findings_density: Literal["comfortable", "compact"] = "comfortable"
     device: DeviceChoice = "auto"
     precision: PrecisionChoice = "auto"
     cpu_runtime: CpuRuntimeChoice = "auto"

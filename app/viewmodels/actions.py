@@ -106,6 +106,16 @@ class ExplanationActions(Protocol):
         """Show a similar study."""
 
 
+class ImpressionActions(Protocol):
+    """Requests about the draft impression."""
+
+    def formats(self) -> Sequence[ExportFormat]:
+        """List the formats that it can be saved in."""
+
+    def export(self, format_key: str, path: Path, text: str) -> None:
+        """Write a draft impression to `path`."""
+
+
 class ReviewActions(Protocol):
     """Every request the window can make. Results arrive through the view-models."""
 
@@ -113,6 +123,7 @@ class ReviewActions(Protocol):
     feedback: FeedbackActions
     reading: ReadingActions
     agreement: AgreementActions
+    impression: ImpressionActions
 
     backbones: BackboneActions
 

@@ -22,6 +22,7 @@ Calibration = Literal["all", "some", "none"]
 Density = Literal["comfortable", "compact"]
 
 ALL_TITLE = "All findings"
+ONE_BY_ONE = 8  # more rows than this are told as all rows: a redraw of each would take longer
 NO_ANALYSIS = "There is no analysis to filter by."
 
 
@@ -107,9 +108,10 @@ class FindingsModel:
             self._rows[key] = FindingRow(row.finding, row.result, feedback.get(key))
         if len(changed) == 1:
             self._just_reviewed.update(key for key in changed if key in before)
-        for key in changed:
+        several = len(changed) > ONE_BY_ONE
+        for key in changed if not several else [key for key in changed if key == self._selected]:
             self.row_changed.emit(key)
-        if {row.key for row in self.visible_rows()} != before:
+        if several or {row.key for row in self.visible_rows()} != before:
             self._renew()
 
     def set_measured(self, digest: str, texts: Mapping[str, str]) -> None:

@@ -8,6 +8,7 @@ from app.viewmodels.evidence import EvidenceModel
 from app.viewmodels.explanation import ExplanationModel
 from app.viewmodels.feedback import FeedbackModel
 from app.viewmodels.findings import FindingsModel
+from app.viewmodels.impression import ImpressionModel
 from app.viewmodels.jobs import JobsModel
 from app.viewmodels.keys import KeysModel
 from app.viewmodels.library import ModelsModel
@@ -39,8 +40,10 @@ class ReviewModels:
         self.preferences = PreferencesModel(reader)
         self.keys = KeysModel()
         self.reading = ReadingModel(reader)
+        self.reading.hidden_changed.connect(self.findings.set_hidden)  # before anything that draws from the rows
         self.agreement = AgreementModel()
         self.feedback = FeedbackModel(self.findings, self.reading, self.viewer)
+        self.impression = ImpressionModel(self.findings, self.reading)
         self.explanation = ExplanationModel()
         self.overlay = OverlayModel(self.explanation, self.viewer)
         self.findings.selected_changed.connect(self._follow_selection)

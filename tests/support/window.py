@@ -30,6 +30,9 @@ class RecordingArea:
     def __init__(self, area: str, calls: list[tuple[str, tuple[Any, ...]]]) -> None:
         self._area, self._calls = area, calls
 
+    def formats(self) -> Sequence[ExportFormat]:
+        return (ExportFormat("txt", "Plain text", ".txt"),)
+
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_"):
             raise AttributeError(name)
