@@ -1,0 +1,1 @@
+"""Labels from radiology reports: 75 findings as present, absent or unknown. No torch here: the command line imports this."""
