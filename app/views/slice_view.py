@@ -26,10 +26,12 @@ from PySide6.QtWidgets import QSizePolicy, QWidget
 
 from app.tools.base import PointerEvent, Tool
 from app.tools.registry import tools
+from app.viewmodels.overlay import OverlayModel
 from app.viewmodels.viewer import PRESETS_BY_KEY, ViewerModel
 from app.views import theme
 from app.views.bindings import bind
 from app.views.marks_layer import MarksLayer
+from app.views.overlay_layer import OverlayLayer
 
 CURSORS = {
     "arrow": Qt.CursorShape.ArrowCursor,
@@ -76,6 +78,7 @@ class SliceView(pg.GraphicsView):
         self._image.setLevels((0, 255))
         self.scene().addItem(self._image)
         self._marks = MarksLayer(model, self._image)
+        self._overlay: OverlayLayer | None = None
         self._active: Tool | None = None
         self._last = QPointF()
         self._wheel_rest = 0
@@ -100,7 +103,15 @@ class SliceView(pg.GraphicsView):
         bind(self, model.overlays_changed, self._repaint_corners)
         bind(self, model.smoothing_changed, self._apply_smoothing)
 
+    def set_overlay(self, overlay: OverlayModel) -> None:
+        """Let maps be laid over the slice."""
+        self._overlay = OverlayLayer(overlay, self._model, self._image)
+        bind(self, overlay.changed, self._apply_overlay)
+
     # -- from the model -----------------------------------------------------------------------------------------
+
+    def _apply_overlay(self) -> None:
+        self.viewport().update()
 
     def _apply_volume(self) -> None:
         shown = self._model.volume is not None
@@ -297,6 +308,9 @@ class SliceView(pg.GraphicsView):
         for place, text in texts.items():
             if text:
                 self._paint_text(painter, inner, place, text)
+        if self._overlay is not None:
+            painter.setFont(theme.small_font(self))
+            self._overlay.paint_legend(painter, inner)
         if self.hasFocus():
             painter.setPen(theme.ACCENT)  # dimmer than elsewhere: it stands beside the picture most of the time
             painter.drawRect(frame.adjusted(0, 0, -1, -1))
