@@ -14,10 +14,13 @@ from app.controllers.explanations import ExplanationController
 from app.controllers.feedback import FeedbackController
 from app.controllers.impression import ImpressionController
 from app.controllers.library import LibraryController
+from app.controllers.queue import QueueController
 from app.controllers.reading import ReadingController
 from app.controllers.session import LANES, STORE_BUSY_TIMEOUT_S, Session
 from app.controllers.studies import StudyController
 from app.controllers.training import TrainingController
+from app.controllers.watch import WatchController
+from app.controllers.worklist import WorklistController
 from app.errors import install_exception_hooks
 from app.jobs.compute_process import ComputeProcess, Target
 from app.jobs.runner import JobRunner, JobStatus
@@ -28,12 +31,12 @@ from app.viewmodels.actions import ExportFormat, RetrainOptions
 from app.viewmodels.jobs import JobRow
 from app.viewmodels.notices import Notice
 from app.viewmodels.review import ReviewModels
-from app.viewmodels.studies import StudyRow
 from engine.errors import HeadCTError
 from engine.findings.catalogue import load_catalogue
 from engine.inference.messages import WorkerSettings
 from engine.inference.worker import serve
 from engine.progress import Context
+from engine.store.workflow import WorklistRow
 
 MAX_DEATHS = 3
 DEATHS_WITHIN_S = 120.0
@@ -77,8 +80,11 @@ class Application:
         catalogue = load_catalogue(paths.catalogue_file)
         self.session = Session(paths, settings, catalogue, self.models, self.runner, self.compute)
         self.library = LibraryController(self.session)
-        self.analyses = AnalysisController(self.session)
-        self.studies = StudyController(self.session, self.analyses)
+        self.worklist = WorklistController(self.session)
+        self.analyses = AnalysisController(self.session, self.worklist)
+        self.queue = QueueController(self.session, self.analyses, self.worklist, self.change_settings)
+        self.studies = StudyController(self.session, self.analyses, self.queue, self.worklist)
+        self.watch = WatchController(self.session, self.queue, self.worklist, self.change_settings)
         self.feedback = FeedbackController(self.session)
         self.reading = ReadingController(self.session, self.feedback, self.change_settings)
         self.agreement = AgreementController(self.session, self.studies.select_series)
@@ -86,7 +92,9 @@ class Application:
         self.explanations = ExplanationController(self.session, self.studies.select_series)
         self.training = TrainingController(self.session, self.library)
         self.backbones = BackboneController(self.session, self.library.reread)
-        self.library.on_activated = self.studies.recall
+        self.worklist.select_series = self.studies.select_series
+        self.queue.on_done_elsewhere = self.studies.recall
+        self.library.on_activated = self._model_known
         self.models.findings.density_changed.connect(lambda density: self.change_settings(findings_density=density))
         self.analyses.on_worker_lost = self._worker_died
         self.runner.job_changed.connect(self._show_job)
@@ -106,8 +114,9 @@ class Application:
             lambda context: self.session.store.open(), lane="store", title="Opening the store", cancellable=False
         )
         self.reading.start()
-        self.studies.refresh_rows()
+        self.worklist.start()
         self.library.refresh()
+        self.watch.start()
 
     def close(self) -> None:
         """Stop all work, end the worker, close the store; what was asked to be saved is saved, or stderr says not."""
@@ -116,6 +125,7 @@ class Application:
         self._closed = True
         self.models.feedback.leave()
         self.feedback.submit_unnamed()
+        self.queue.release()
         self.compute.abort()
         self.runner.submit(lambda context: self.session.store.close(), lane="store", title="Closing", cancellable=False)
         if not self.runner.shutdown(SHUTDOWN_WAIT_S) and sys.stderr is not None:
@@ -142,7 +152,7 @@ class Application:
 
     def analyse(self, series_uid: str) -> None:
         """Run the active model on a series."""
-        self.analyses.analyse(series_uid)
+        self.queue.analyse(series_uid)
 
     def cancel_job(self, job_id: int) -> None:
         """Ask a job to stop."""
@@ -199,11 +209,12 @@ class Application:
 
     @property
     def demo_settled(self) -> bool:
-        """Whether every listed volume was analysed or refused, the one in view is shown, and nothing runs."""
-        rows = self.models.studies.rows
-        waiting = any(row.kind == "volume" and row.state == "analysing" for row in rows)
-        shown = self.models.findings.status.kind in ("analysed", "refused", "failed")
-        return bool(rows) and shown and not waiting and not self.runner.running
+        """Whether nothing waits for its analysis, the series in view is shown, and nothing runs."""
+        models = self.models
+        waiting = any(row.state != "failed" for row in models.queue.rows)
+        shown = models.findings.status.kind in ("analysed", "refused", "failed")
+        settled = self.worklist.settled and not self.runner.running
+        return bool(models.worklist.rows) and shown and not waiting and settled
 
     def require_demo_analysed(self) -> None:
         """Refuse to go on where a demo series has no analysis, once `demo_settled` or its patience is over.
@@ -213,8 +224,9 @@ class Application:
         HeadCTError
             Of kind ``environment``; the message names each such series and why.
         """
-        rows = self.models.studies.rows
-        problems = [f"{self.demo_name(row)}: {self._unfinished(row)}" for row in rows if row.state != "analysed"]
+        rows = self.models.worklist.rows
+        missing = [row for row in rows if row.state not in ("analysed", "in_review", "reviewed")]
+        problems = [f"{self.demo_name(row)}: {self._unfinished(row)}" for row in missing]
         if rows and not problems:
             return
         notices = [item.message for item in self.models.notices.notices if item.severity == "error"]
@@ -226,19 +238,24 @@ class Application:
             kind="environment",
         )
 
-    def demo_name(self, row: StudyRow) -> str:
-        """Return the folder that a listed demo series was opened from."""
+    def demo_name(self, row: WorklistRow) -> str:
+        """Return the folder that a listed demo study was opened from."""
         series = self.session.scanned.get(row.series_uid)
         return row.series_uid if series is None else str(series.source)
 
-    def _unfinished(self, row: StudyRow) -> str:
-        """Say how far the analysis of a series came, and why no further where that is known."""
+    def _unfinished(self, row: WorklistRow) -> str:
+        """Say how far the analysis of a study came, and why no further where that is known."""
         status = self.models.findings.status
         in_view = status.reason if self.session.is_current(row.series_uid) and status.kind == "failed" else ""
         stages = {"new": "not analysed", "analysing": "not finished in time"}
-        return (row.state_text or in_view or stages.get(row.state, row.state)).rstrip(".")
+        return (row.state_message or in_view or stages.get(row.state, row.state)).rstrip(".")
 
     # Inside
+
+    def _model_known(self) -> None:
+        """The models were read, or another one is active: show what it said, and go on with the queue."""
+        self.studies.recall()
+        self.queue.start()
 
     def change_settings(self, **changes: object) -> None:
         """Change settings and save them."""

@@ -149,6 +149,10 @@ class Settings(FrozenConfig):
         How much prepared volumes and slice features may fill on disk, in MiB; 0 keeps none.
     store_url
         None is the SQLite file in the program's folder; else an SQLAlchemy URL.
+    queue_paused
+        Whether analyses wait until the reader lets them go on.
+    watch_folder, watch_on, watch_analyse
+        A folder, whether what arrives there is imported, and whether that is then analysed.
     keys
         Key by action id, as portable text such as ``Ctrl+K``, where it is not the table's own; empty for none.
     window_geometry
@@ -166,6 +170,10 @@ class Settings(FrozenConfig):
     threads: int | None = Field(default=None, ge=1, le=1024)
     cache_limit_mb: int = Field(default=4096, ge=0, le=1 << 24)
     store_url: str | None = None
+    queue_paused: bool = False
+    watch_folder: str = ""
+    watch_on: bool = False
+    watch_analyse: bool = True
     keys: dict[str, Annotated[str, Field(max_length=50)]] = Field(default_factory=dict)
     window_geometry: str = ""
 

@@ -101,7 +101,7 @@ def _each_demo(application: Application, window: MainWindow, out: Path) -> list[
 
     window.resize(*PICTURE_SIZE)
     pictures = []
-    for row in application.models.studies.rows:
+    for row in application.models.worklist.rows:
         application.select_series(row.series_uid)
         settle(0.3)
         settle(DEMO_PATIENCE_S, lambda: application.demo_settled)

@@ -1,22 +1,26 @@
-"""Analyse series with the active model, in the compute worker."""
+"""Analyse series in the compute worker, keep the results, show those of the series in view."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from app.controllers.rows import feedback_views, study_row
+from app.controllers.rows import feedback_views
 from app.controllers.session import Session
+from app.controllers.worklist import WorklistController
 from app.jobs.compute_process import AnalysisInput
 from app.operations.load_series import LoadedSeries, load_series, warning_texts
+from app.operations.models import open_library
 from app.viewmodels.status import AnalysisStatus
 from engine.analysis import Analysis
 from engine.dicom.series import require_analysable
-from engine.errors import HeadCTError
+from engine.errors import HeadCTError, PackageError
 from engine.progress import Context
-from engine.store.records import SeriesRow, SeriesState
+from engine.store.records import SeriesRow
 
 if TYPE_CHECKING:
+    from app.jobs.runner import Job
     from engine.store.repository import Store
 
 NO_MODEL = "No model is active. Install a model package (Models) and activate it."
@@ -25,49 +29,51 @@ STOPPED = "Stopped."
 WORKER_LOST = frozenset({"compute.crashed", "compute.stuck"})
 
 
-class AnalysisController:
-    """Starts analyses, keeps their results, shows those of the series in view."""
+@dataclass(frozen=True)
+class Ending:
+    """How an analysis ended: `error` None and not `cancelled` where it succeeded."""
 
-    def __init__(self, session: Session) -> None:
+    series_uid: str
+    error: BaseException | None = None
+    cancelled: bool = False
+
+    @property
+    def worker_lost(self) -> bool:
+        """Whether the compute worker died in it."""
+        return isinstance(self.error, HeadCTError) and self.error.code in WORKER_LOST
+
+
+class AnalysisController:
+    """Runs one analysis at a time, and shows those of the series in view."""
+
+    def __init__(self, session: Session, worklist: WorklistController) -> None:
         self._session = session
-        self._jobs: dict[str, int] = {}
+        self._worklist = worklist
         self.on_worker_lost: Callable[[], None] = lambda: None
 
-    def analyse(self, series_uid: str) -> None:
-        """Run the active model on a series, unless it is being analysed already."""
+    def start(self, series_uid: str, digest: str | None, ended: Callable[[Ending], None]) -> Job:
+        """Run a model on a series; what comes of it is saved, and shown if the series is in view and the model active.
+
+        Parameters
+        ----------
+        digest
+            The model; None for the active one, which there must be.
+        ended
+            Called after the outcome was put down in the store's queue of work.
+        """
         session = self._session
-        if series_uid in self._jobs or not session.library_known:
-            return
-        if session.active_model is None:
-            self._say(series_uid, AnalysisStatus("failed", NO_MODEL))
-            return
-        digest, package = session.active_model.digest, str(session.active_model.path)
+        active = session.active_model
+        asked = digest or (active.digest if active is not None else "")
+        package = str(active.path) if active is not None and active.digest == asked else None
         in_view = session.current.loaded if session.current is not None and session.is_current(series_uid) else None
-        job = session.run(
-            lambda context: self._compute(series_uid, in_view, package, context),
+        self.say(series_uid, AnalysisStatus("analysing"))
+        return session.run(
+            lambda context: self._compute(series_uid, in_view, package, asked, context),
             lane="compute",
             title="Analysing",
-            done=lambda analysis: self._analysed(series_uid, digest, analysis),
-            failed=lambda error: self._failed(series_uid, error),
-            cancelled=lambda: self._cancelled(series_uid),
-        )
-        self._jobs[series_uid] = job.id
-        self._say(series_uid, AnalysisStatus("analysing"))
-        self._set_state(series_uid, "analysing", "")
-
-    def analyse_unless_done(self, series_uid: str) -> None:
-        """Run the active model on a series that it has not analysed yet."""
-        session = self._session
-        if session.active_model is None:
-            return
-        digest = session.active_model.digest
-
-        def start_if_new(analysis: Analysis | None) -> None:
-            if analysis is None:
-                self.analyse(series_uid)
-
-        session.with_store(
-            lambda store: store.latest_analysis(series_uid, digest), "Recalling the analysis", start_if_new
+            done=lambda analysis: self._analysed(series_uid, asked, analysis, ended),
+            failed=lambda error: self._failed(series_uid, error, ended),
+            cancelled=lambda: self._cancelled(series_uid, ended),
         )
 
     def show(self, analysis: Analysis) -> None:
@@ -80,8 +86,18 @@ class AnalysisController:
         session.models.findings.set_feedback(feedback_views(session.current.feedback))
         session.models.show_status(AnalysisStatus("analysed"))
 
-    def _compute(self, series_uid: str, loaded: LoadedSeries | None, package: str, context: Context) -> Analysis:
+    def say(self, series_uid: str, status: AnalysisStatus) -> None:
+        """Tell how far the analysis of the series in view is, as long as there is none."""
+        session = self._session
+        if session.current is not None and session.is_current(series_uid) and session.current.analysis is None:
+            session.models.show_status(status)
+
+    def _compute(
+        self, series_uid: str, loaded: LoadedSeries | None, package: str | None, digest: str, context: Context
+    ) -> Analysis:
         """On the compute lane: read the series if it is not in view, and have it analysed."""
+        if package is None:
+            package = self._package_of(digest)
         if loaded is None:
             from app.controllers.studies import find_series
 
@@ -96,10 +112,20 @@ class AnalysisController:
         )
         return self._session.compute.analyse(item, package, context)
 
-    def _analysed(self, series_uid: str, digest: str, analysis: Analysis) -> None:
+    def _package_of(self, digest: str) -> str:
+        entries = open_library(self._session.paths).list()
+        path = next((entry.path for entry in entries if entry.digest == digest), None)
+        if path is None:
+            raise PackageError(
+                f"The model {digest[:12]}, which was asked for this series, is not installed; nothing was analysed.",
+                hint="Install it again, or analyse the series with the active model.",
+                code="package.not_installed",
+            )
+        return str(path)
+
+    def _analysed(self, series_uid: str, digest: str, analysis: Analysis, ended: Callable[[Ending], None]) -> None:
         """Show and keep a result of the model that was asked, `digest`; keep it only, if another is active by now."""
         session = self._session
-        self._jobs.pop(series_uid, None)
         # By the model that was asked, not the one that answered: a package changed on disk must not be asked for ever.
         outdated = session.active_model is not None and session.active_model.digest != digest
         if not outdated:
@@ -107,40 +133,41 @@ class AnalysisController:
             self.show(analysis)
 
         def save(store: Store) -> SeriesRow | None:
-            store.save_analysis(analysis)
+            try:
+                store.save_analysis(analysis)
+            finally:
+                store.finish_queued(series_uid)
             return store.get_series(series_uid)
 
-        session.with_store(save, "Saving the analysis", self._show_row)
-        if outdated and session.is_current(series_uid):
-            self.analyse(series_uid)
+        session.with_store(save, "Saving the analysis", self._worklist.series_changed)
+        ended(Ending(series_uid))
 
-    def _failed(self, series_uid: str, error: BaseException) -> None:
-        self._jobs.pop(series_uid, None)
+    def _failed(self, series_uid: str, error: BaseException, ended: Callable[[Ending], None]) -> None:
         reason = error.message if isinstance(error, HeadCTError) else A_MISTAKE
         refused = isinstance(error, HeadCTError) and error.kind == "scope"
-        self._say(series_uid, AnalysisStatus("refused" if refused else "failed", reason))
-        self._set_state(series_uid, "failed", reason)
-        self._session.notify(error, "The analysis failed")
-        if isinstance(error, HeadCTError) and error.code in WORKER_LOST:
-            self.on_worker_lost()
+        ending = Ending(series_uid, error)
+        self.say(series_uid, AnalysisStatus("refused" if refused else "failed", reason))
+        # In the background a failure stands in the list and in the queue; a mistake of ours is told in any case.
+        if self._session.is_current(series_uid) or not isinstance(error, HeadCTError):
+            self._session.notify(error, "The analysis failed")
 
-    def _cancelled(self, series_uid: str) -> None:
-        self._jobs.pop(series_uid, None)
-        self._say(series_uid, AnalysisStatus("new", STOPPED))
-        self._set_state(series_uid, "new", "")
-
-    def _say(self, series_uid: str, status: AnalysisStatus) -> None:
-        session = self._session
-        if session.current is not None and session.is_current(series_uid) and session.current.analysis is None:
-            session.models.show_status(status)
-
-    def _set_state(self, series_uid: str, state: SeriesState, message: str) -> None:
-        def write(store: Store) -> SeriesRow | None:
-            store.set_series_state(series_uid, state, message)
+        def note(store: Store) -> SeriesRow | None:
+            store.set_series_state(series_uid, "failed", reason)
+            store.fail_queued(series_uid, reason)
             return store.get_series(series_uid)
 
-        self._session.with_store(write, "Noting how far the analysis is", self._show_row)
+        self._session.with_store(note, "Noting how far the analysis is", self._worklist.series_changed)
+        if ending.worker_lost:
+            self.on_worker_lost()
+        ended(ending)
 
-    def _show_row(self, row: SeriesRow | None) -> None:
-        if row is not None:
-            self._session.models.studies.update_row(study_row(row, self._session.catalogue))
+    def _cancelled(self, series_uid: str, ended: Callable[[Ending], None]) -> None:
+        self.say(series_uid, AnalysisStatus("new", STOPPED))
+
+        def note(store: Store) -> SeriesRow | None:
+            store.set_series_state(series_uid, "new", "")
+            store.cancel_queued(series_uid)
+            return store.get_series(series_uid)
+
+        self._session.with_store(note, "Noting how far the analysis is", self._worklist.series_changed)
+        ended(Ending(series_uid, cancelled=True))

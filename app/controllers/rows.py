@@ -9,8 +9,8 @@ from app.operations.feedback import Sheet
 from app.operations.open_paths import refusal_reasons
 from app.viewmodels.library import ModelRow
 from app.viewmodels.statements import FeedbackView, answer_of
-from app.viewmodels.studies import StudyRow
 from app.viewmodels.viewer import SeriesInfo
+from app.viewmodels.worklist import SeriesItem
 from engine.dicom.series import Series
 from engine.findings.catalogue import URGENCY_ORDER, Catalogue, Urgency
 from engine.store.records import SeriesRow
@@ -22,22 +22,20 @@ if TYPE_CHECKING:
 NO_NAME = "(no name)"
 
 
-def study_row(row: SeriesRow, catalogue: Catalogue) -> StudyRow:
-    """Return a line of the study list."""
+def series_item(row: SeriesRow, catalogue: Catalogue) -> SeriesItem:
+    """Return a series as the worklist shows it below its study."""
     analysed = row.model_digest is not None
-    return StudyRow(
+    return SeriesItem(
         series_uid=row.series_uid,
-        patient_label=row.patient_name or row.patient_id or NO_NAME,
-        patient_id=row.patient_id,
-        study_date=display_date(row.study_date),
-        study_description=row.study_description,
+        study_uid=row.study_uid,
+        number=row.number,
         description=row.description,
         n_slices=row.n_slices,
         kind=row.kind,
         state=row.state,
         state_text=row.state_message or " ".join(row.reasons),
         n_positive=len(row.positive_keys) if analysed else None,
-        most_urgent=most_urgent(row.positive_keys, catalogue),
+        urgency=most_urgent(row.positive_keys, catalogue),
     )
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from app.errors import notice_from
 from app.logs import log_error
-from app.operations.feedback import Sheet
+from app.operations.feedback import Sheet, SheetOf
 from app.operations.load_series import LoadedSeries
 from engine.analysis import Analysis
 from engine.dicom.series import Series
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from engine.models.library import LibraryEntry
     from engine.store.repository import Store
 
-LANES = {"io": 2, "store": 1, "library": 1, "compute": 1, "training": 1}
+LANES = {"io": 2, "store": 1, "list": 1, "library": 1, "compute": 1, "training": 1}
 STORE_BUSY_TIMEOUT_S = 10.0
 
 
@@ -115,11 +115,10 @@ class Session:
         self._current = current
 
     @property
-    def sheet_reader(self) -> str | None:
-        """Whose sheet is shown; None for everybody's, where the reader wants that or nobody is named."""
+    def sheet_reader(self) -> SheetOf:
+        """Whose sheet is shown; others' statements too, where the reader wants that or nobody is named."""
         reading = self.models.reading
-        everybody = not reading.hidden and (reading.show_others or not reading.reader)
-        return None if everybody else reading.reader
+        return SheetOf(reading.reader, not reading.hidden and (reading.show_others or not reading.reader))
 
     def run(
         self,

@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from app.controllers.analyses import AnalysisController
-from app.controllers.rows import feedback_views, series_info, study_row
+from app.controllers.queue import QueueController
+from app.controllers.rows import feedback_views, series_info
 from app.controllers.session import OpenSeries, Session
+from app.controllers.worklist import WorklistController
 from app.operations.feedback import Sheet, read_sheet
 from app.operations.load_series import LoadedSeries, load_series
 from app.operations.open_paths import choose_series, open_paths, refusal_reasons, register_series
@@ -18,7 +20,6 @@ from engine.analysis import Analysis
 from engine.dicom.series import Series
 from engine.errors import DicomError
 from engine.progress import Context
-from engine.store.records import SeriesRow
 
 if TYPE_CHECKING:
     from engine.dicom.scan import ScanReport
@@ -28,11 +29,13 @@ READING = "Reading the series…"
 
 
 class StudyController:
-    """The study list and the viewer."""
+    """What is opened, and what is in view."""
 
-    def __init__(self, session: Session, analyses: AnalysisController) -> None:
-        self._session = session
-        self._analyses = analyses
+    def __init__(
+        self, session: Session, analyses: AnalysisController, queue: QueueController, worklist: WorklistController
+    ) -> None:
+        self._session, self._analyses, self._queue, self._worklist = session, analyses, queue, worklist
+        self._told: Notice | None = None
 
     # Opening
 
@@ -53,38 +56,29 @@ class StudyController:
 
     def _scanned(self, report: ScanReport, paths: Sequence[Path], demo: bool) -> None:
         session = self._session
-        if report.skipped and not demo:  # The demo's own truth files are no news to anybody.
-            session.models.notices.post(_skipped_notice(report))
+        if not demo and is_news(report, paths):  # The demo's own truth files are no news to anybody.
+            self._tell(_import_notice(report))
         if not report.series:
             return
         session.scanned.update({series.instance_uid: series for series in report.series})
 
-        def register(store: Store) -> tuple[SeriesRow, ...]:
-            register_series(store, report.series)
-            return store.list_series()
-
-        def listed(rows: tuple[SeriesRow, ...]) -> None:
-            self.show_rows(rows)
+        def listed(_: object) -> None:
+            self._worklist.refresh()
             best = first_below(report, paths[0]) if demo else choose_series(report, paths[0])
             self.select_series(best.instance_uid)
             if demo:
-                self._analyse_rest(report, best)
+                others = (series for series in report.series if series.analysable and series is not best)
+                self._queue.add_unless_done([series.instance_uid for series in others])
 
-        session.with_store(register, "Listing the series", listed)
+        session.with_store(lambda store: register_series(store, report.series), "Listing the series", listed)
 
-    def _analyse_rest(self, report: ScanReport, first: Series) -> None:
-        for series in report.series:
-            if series.analysable and series is not first:
-                self._analyses.analyse_unless_done(series.instance_uid)
-
-    def refresh_rows(self) -> None:
-        """Read the list from the store."""
-        self._session.with_store(lambda store: store.list_series(), "Listing the series", self.show_rows)
-
-    def show_rows(self, rows: tuple[SeriesRow, ...]) -> None:
-        """Show the study list."""
-        catalogue = self._session.catalogue
-        self._session.models.studies.set_rows(tuple(study_row(row, catalogue) for row in rows))
+    def _tell(self, notice: Notice) -> None:
+        """Post the report of an import in place of the one before."""
+        notices = self._session.models.notices
+        if self._told is not None:
+            notices.dismiss(self._told)
+        self._told = notice
+        notices.post(notice)
 
     # Showing one
 
@@ -94,26 +88,37 @@ class StudyController:
         if session.is_current(series_uid) and session.current is not None and session.current.loaded is not None:
             return
         session.current = OpenSeries(series_uid)
-        session.models.studies.current_uid = series_uid
+        session.models.worklist.current_uid = series_uid
+        self._worklist.look_up(series_uid)
         session.models.show_analysis(session.catalogue, None)
         session.models.show_status(AnalysisStatus("reading"))
         session.models.viewer.set_volume(None, None, READING)
-        row = session.models.studies.row(series_uid)
-        if row is not None and row.kind == "refused":
-            session.models.viewer.set_volume(None, None, row.state_text)
-            session.models.show_status(AnalysisStatus("refused", row.state_text))
-            return
         session.run(
             lambda context: self._find_and_load(series_uid, context),
             lane="io",
             title="Reading the series",
             key="load",
-            done=self._loaded,
+            done=lambda found: self._opened(series_uid, found),
             failed=lambda error: self._load_failed(series_uid, error),
         )
 
-    def _find_and_load(self, series_uid: str, context: Context) -> LoadedSeries:
+    def _find_and_load(self, series_uid: str, context: Context) -> LoadedSeries | str:
+        """On the io lane: return the series with its voxels, or why it is refused."""
+        scanned = self._session.scanned.get(series_uid)
+        if scanned is None:
+            row = self._session.store.require().get_series(series_uid)
+            if row is not None and row.kind == "refused":
+                return " ".join(row.reasons)
+        elif scanned.kind == "refused":
+            return " ".join(refusal_reasons(scanned))
         return load_series(find_series(self._session, series_uid, context), context)
+
+    def _opened(self, series_uid: str, found: LoadedSeries | str) -> None:
+        if not isinstance(found, str):
+            self._loaded(found)
+        elif self._session.is_current(series_uid):
+            self._session.models.viewer.set_volume(None, None, found)
+            self._session.models.show_status(AnalysisStatus("refused", found))
 
     def _load_failed(self, series_uid: str, error: BaseException) -> None:
         session = self._session
@@ -169,7 +174,7 @@ class StudyController:
             return
         session.models.findings.set_feedback(feedback_views(feedback))
         if current.loaded.series.analysable:
-            self._analyses.analyse(series_uid)
+            self._queue.analyse(series_uid)
 
     def _status(self, series: Series) -> AnalysisStatus:
         if series.analysable:
@@ -204,8 +209,15 @@ def find_series(session: Session, series_uid: str, context: Context) -> Series:
     return choose_series(open_paths([source], context), source, series_uid)
 
 
-def _skipped_notice(report: ScanReport) -> Notice:
+def is_news(report: ScanReport, paths: Sequence[Path]) -> bool:
+    """Whether an import has more to tell than the study that comes into view."""
+    return bool(report.skipped) or len(report.series) != 1 or len(paths) > 1
+
+
+def _import_notice(report: ScanReport) -> Notice:
+    """Say how much was read, how much was skipped, and why."""
     details = "\n".join(f"{item.path}: {item.reason}" for item in report.skipped)
     severity: Severity = "info" if report.series else "warning"
     hint = "" if report.series else "Choose a folder, file or ZIP of DICOM CT images, or a NIfTI file."
-    return Notice(severity, "Some files were set aside", report.closing_text(), hint, details)
+    title = "Some files were set aside" if report.skipped else "Import finished"
+    return Notice(severity, title, report.closing_text(), hint, details)

@@ -9,7 +9,7 @@ from typing import Protocol
 
 from app.viewmodels.backbones import BackboneActions
 from app.viewmodels.statements import Answer, Statement
-from engine.store.workflow import ReaderRole
+from engine.store.workflow import ReaderRole, SavedFilter
 
 
 @dataclass(frozen=True)
@@ -106,6 +106,54 @@ class ExplanationActions(Protocol):
         """Show a similar study."""
 
 
+class WorklistActions(Protocol):
+    """Requests about the list of studies; search, filter and order are set on the model."""
+
+    def select_study(self, step: int) -> None:
+        """Open the next or previous study of the list."""
+
+    def select_next_unreviewed(self) -> None:
+        """Open the most pressing study that nobody has reviewed."""
+
+    def save_filter(self, name: str) -> None:
+        """Keep search, filter and order under a name."""
+
+    def delete_filter(self, saved: SavedFilter) -> None:
+        """Forget a saved filter."""
+
+
+class QueueActions(Protocol):
+    """Requests about the queue of analyses."""
+
+    def add(self, series_uids: Sequence[str]) -> None:
+        """Put series at the end of the queue."""
+
+    def add_listed(self) -> None:
+        """Put every new study that the list shows at the end of the queue."""
+
+    def cancel(self, series_uid: str) -> None:
+        """Take a series out of the queue; what runs is stopped."""
+
+    def retry(self, series_uid: str) -> None:
+        """Let a failed series wait again."""
+
+    def move(self, series_uid: str, before: str | None) -> None:
+        """Put a waiting series before another one; None: to the end."""
+
+    def pause(self, paused: bool) -> None:
+        """Begin nothing new, or go on."""
+
+
+class WatchActions(Protocol):
+    """Requests about the watched folder."""
+
+    def choose(self, folder: str, on: bool, analyse: bool) -> None:
+        """Watch a folder, or not; queue what arrives for analysis, or not."""
+
+    def toggle(self) -> None:
+        """Stop watching, or go on."""
+
+
 class ImpressionActions(Protocol):
     """Requests about the draft impression."""
 
@@ -124,6 +172,9 @@ class ReviewActions(Protocol):
     reading: ReadingActions
     agreement: AgreementActions
     impression: ImpressionActions
+    worklist: WorklistActions
+    queue: QueueActions
+    watch: WatchActions
 
     backbones: BackboneActions
 

@@ -15,11 +15,13 @@ from app.viewmodels.library import ModelsModel
 from app.viewmodels.notices import NoticesModel
 from app.viewmodels.overlay import OverlayModel, prepared_slice_at
 from app.viewmodels.preferences import PreferencesModel
+from app.viewmodels.queue import QueueModel
 from app.viewmodels.reading import ReadingModel
 from app.viewmodels.status import AnalysisStatus
-from app.viewmodels.studies import StudyListModel
 from app.viewmodels.training import TrainingModel
 from app.viewmodels.viewer import ViewerModel
+from app.viewmodels.watch import WatchModel
+from app.viewmodels.worklist import WorklistModel
 from engine.analysis import Analysis
 from engine.findings.catalogue import Catalogue
 
@@ -28,7 +30,9 @@ class ReviewModels:
     """One of each. Selecting a finding fills the evidence; its cursor and the viewer's slice move together."""
 
     def __init__(self, reader: str = "") -> None:
-        self.studies = StudyListModel()
+        self.worklist = WorklistModel()
+        self.queue = QueueModel()
+        self.watch = WatchModel()
         self.viewer = ViewerModel()
         self.findings = FindingsModel()
         self.evidence = EvidenceModel()

@@ -1,4 +1,4 @@
-"""The review window: studies on the left, the viewer over the evidence strip, findings and feedback on the right."""
+"""The review window: worklist on the left, the viewer over the reasons, findings and feedback on the right."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from PySide6.QtCore import QSize, Qt
-from PySide6.QtGui import QCloseEvent, QDragEnterEvent, QDropEvent
+from PySide6.QtGui import QCloseEvent, QDragEnterEvent, QDragLeaveEvent, QDropEvent
 from PySide6.QtWidgets import (
     QHBoxLayout,
     QLabel,
@@ -14,6 +14,7 @@ from PySide6.QtWidgets import (
     QScrollBar,
     QSizePolicy,
     QSplitter,
+    QStackedWidget,
     QToolBar,
     QVBoxLayout,
     QWidget,
@@ -30,12 +31,15 @@ from app.views.command_actions import PresetBox, fill_menus, make_actions, make_
 from app.views.commands.base import Command
 from app.views.commands.keys import rebind
 from app.views.commands.registry import build_commands
+from app.views.drop_zone import DropHighlight, dropped_paths, let_drops_through
 from app.views.panels.evidence_panel import EvidencePanel
 from app.views.panels.feedback_box import FeedbackBox
 from app.views.panels.findings_panel import FindingsPanel
 from app.views.panels.job_status import JobStatus
 from app.views.panels.notices_bar import NoticesBar
-from app.views.panels.study_list import StudyListPanel
+from app.views.panels.worklist_items import WorklistItems
+from app.views.panels.worklist_page import WorklistPage
+from app.views.panels.worklist_panel import WorklistPanel
 from app.views.slice_view import SliceView
 from app.views.targets.registry import Targets
 
@@ -65,6 +69,8 @@ class MainWindow(QMainWindow):
         self._lay_out()
         self._wire()
         self._follow_keys()
+        self.drop_highlight = DropHighlight(self)
+        let_drops_through(self)
         self.resize(WIDTH_PX, HEIGHT_PX)
         self.slice_view.setFocus()
 
@@ -77,7 +83,9 @@ class MainWindow(QMainWindow):
         self.banner.setAlignment(Qt.AlignmentFlag.AlignCenter)
         self.banner.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Minimum)
         self.notices_bar = NoticesBar(models.notices, resources)
-        self.study_list = StudyListPanel(models.studies)
+        self.worklist_items = WorklistItems(models.worklist, models.queue)
+        self.worklist_panel = WorklistPanel(models, self.review_actions, self.worklist_items, resources)
+        self.worklist_page = WorklistPage(models.worklist, models.keys, self.worklist_items)
         self.slice_view = SliceView(models.viewer)
         self.slice_view.set_overlay(models.overlay)
         self.slice_bar = QScrollBar(Qt.Orientation.Vertical)
@@ -101,7 +109,11 @@ class MainWindow(QMainWindow):
         self.centre_split.setStretchFactor(0, 1)
         self.centre_split.setSizes([600, STRIP_PX])
         self.columns = QSplitter(Qt.Orientation.Horizontal)
-        for widget in (self.study_list, self.centre_split, self._right_column()):
+        self.centre = QStackedWidget()
+        self.centre.addWidget(self.centre_split)
+        self.centre.addWidget(self.worklist_page)
+        self.right_column = self._right_column()
+        for widget in (self.worklist_panel, self.centre, self.right_column):
             self.columns.addWidget(widget)
         for place, share in ((1, 5), (2, 2)):  # a wider screen gives the findings' labels room too
             self.columns.setStretchFactor(place, share)
@@ -121,13 +133,21 @@ class MainWindow(QMainWindow):
         self._order_tabs(toolbar)
 
     def _order_tabs(self, toolbar: QToolBar) -> None:
-        """Let Tab walk as the eye does: toolbar, studies, viewer, evidence, findings, verdict."""
+        """Let Tab walk as the eye does: toolbar, worklist, viewer, evidence, findings, verdict."""
         buttons = [toolbar.widgetForAction(action) for action in toolbar.actions() if not action.isSeparator()]
         evidence, findings, box = self.evidence_panel, self.findings_panel, self.feedback_box
-        panels = (self.study_list.list, self.slice_view, *evidence.tab_order())
+        panels = (*self._worklist_stops(), self.slice_view, *evidence.tab_order())
         verdict = (*box.buttons.values(), box.next, box.reason, box.comment, box.toggle, *box.details.fields)
         for first, second in pairwise((*buttons, *panels, *findings.controls(), *verdict)):
             QWidget.setTabOrder(first, second)
+
+    def _worklist_stops(self) -> tuple[QWidget, ...]:
+        panel = self.worklist_panel
+        filters, queue = panel.filters, panel.queue
+        head = (panel.sort, panel.filter, panel.table, panel.search, *panel.chips.buttons.values())
+        dates = (filters.positive, filters.date_from, filters.date_to, filters.period)
+        saved = (filters.saved.choose, filters.saved.save, filters.saved.delete, panel.clear)
+        return (*head, *filters.urgencies.values(), *dates, *saved, panel.list, *queue.stops, panel.watch)
 
     def _viewer_with_bar(self) -> QWidget:
         holder = QWidget()
@@ -150,7 +170,9 @@ class MainWindow(QMainWindow):
 
     def _wire(self) -> None:
         models = self.models
-        self.study_list.series_chosen.connect(self.review_actions.select_series)
+        for chooser in (self.worklist_panel, self.worklist_page):
+            chooser.series_chosen.connect(self.review_actions.select_series)
+        bind(self, models.worklist.table_changed, self._follow_table)
         self.findings_panel.rest_requested.connect(self.command_actions["rest_absent"].trigger)
         self.findings_panel.impression_requested.connect(self.command_actions["impression"].trigger)
         self.feedback_box.commit_requested.connect(self.command_actions["commit_blind"].trigger)
@@ -192,6 +214,16 @@ class MainWindow(QMainWindow):
         self.slice_bar.setVisible(viewer.n_slices > 1)
         info = viewer.info
         self.setWindowTitle(f"{info.title} — {TITLE}" if info is not None and info.title else TITLE)
+        self._enable()
+
+    def _follow_table(self, as_table: bool) -> None:
+        """Give the worklist the whole window but the left column, or take it back."""
+        if as_table:
+            self.worklist_panel.show()
+        self.right_column.setVisible(not as_table)
+        self.centre.setCurrentWidget(self.worklist_page if as_table else self.centre_split)
+        if not as_table:
+            self.slice_view.setFocus()
         self._enable()
 
     def _follow_slice(self, index: int) -> None:
@@ -254,13 +286,20 @@ class MainWindow(QMainWindow):
     # -- dropping files -----------------------------------------------------------------------------------------
 
     def dragEnterEvent(self, event: QDragEnterEvent) -> None:
-        """Accept files and folders."""
-        if any(url.isLocalFile() for url in event.mimeData().urls()):
+        """Accept files and folders, anywhere in the window, and show that."""
+        paths = dropped_paths(event.mimeData())
+        if paths:
             event.acceptProposedAction()
+            self.drop_highlight.show_for(paths)
+
+    def dragLeaveEvent(self, event: QDragLeaveEvent) -> None:
+        """The files went elsewhere."""
+        self.drop_highlight.hide()
 
     def dropEvent(self, event: QDropEvent) -> None:
         """Open what was dropped."""
-        paths = [Path(url.toLocalFile()) for url in event.mimeData().urls() if url.isLocalFile()]
+        self.drop_highlight.hide()
+        paths = dropped_paths(event.mimeData())
         if paths:
             event.acceptProposedAction()
             self.review_actions.open_paths(paths)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -11,17 +13,18 @@ from pytestqt.qtbot import QtBot
 
 from app.viewmodels.actions import ExportFormat
 from app.viewmodels.review import ReviewModels
-from app.viewmodels.studies import StudyRow
 from app.viewmodels.viewer import SeriesInfo
+from app.viewmodels.worklist import SeriesItem
 from app.views import theme
 from app.views.main_window import MainWindow
 from engine.findings.catalogue import Catalogue
+from engine.store.workflow import STUDY_STATES, WorklistPage, WorklistRow
 from tests.support.analyses import make_analysis, make_volume
 
 FORMATS = (ExportFormat("csv", "CSV", ".csv"), ExportFormat("jsonl", "JSON Lines", ".jsonl", carries_identity=True))
 
 
-AREAS = ("agreement", "backbones", "explanations", "feedback", "impression", "reading", "worklist")
+AREAS = ("agreement", "backbones", "explanations", "feedback", "impression", "queue", "reading", "watch", "worklist")
 
 
 class RecordingArea:
@@ -59,26 +62,55 @@ class RecordingActions:
         return lambda *arguments: self.calls.append((name, arguments))
 
 
-def study_row(uid: str = "1.2.3", **changes: Any) -> StudyRow:
+def study_row(uid: str = "1.2.3", **changes: Any) -> WorklistRow:
+    """Return a line of the worklist whose series to open is `uid`."""
+    values: dict[str, Any] = {
+        "study_uid": f"{uid}.study",
+        "series_uid": uid,
+        "patient_name": f"Patient {uid}",
+        "patient_id": "P1",
+        "study_date": "20260102",
+        "study_description": "Head",
+        "accession_number": "",
+        "n_series": 1,
+        "state": "new",
+        "state_message": "",
+        "priority": 0,
+        "urgency": None,
+        "n_positive": None,
+        "positive_keys": (),
+        "added_utc": datetime(2026, 1, 3, tzinfo=UTC),
+    }
+    return WorklistRow(**(values | changes))
+
+
+def series_item(uid: str = "1.2.3", **changes: Any) -> SeriesItem:
+    """Return a series of the study of `study_row(uid)`."""
     values: dict[str, Any] = {
         "series_uid": uid,
-        "patient_label": f"Patient {uid}",
-        "patient_id": "P1",
-        "study_date": "2026-01-02",
-        "study_description": "Head",
+        "study_uid": f"{uid}.study",
+        "number": 2,
         "description": "5 mm",
         "n_slices": 12,
         "kind": "volume",
         "state": "new",
     }
-    return StudyRow(**(values | changes))
+    return SeriesItem(**(values | changes))
+
+
+def fill_worklist(models: ReviewModels, *rows: WorklistRow) -> None:
+    """Show these studies, as if the store had answered."""
+    models.worklist.set_page(models.worklist.generation, WorklistPage(rows, len(rows), 0))
+    counts = Counter(row.state for row in rows)
+    models.worklist.set_counts({state: counts.get(state, 0) for state in STUDY_STATES})
 
 
 def filled_models(catalogue: Catalogue, **analysis: Any) -> ReviewModels:
     """Return view-models with one analysed study of 12 slices open."""
     models = ReviewModels("Dr Test")
-    models.studies.set_rows((study_row("1.2.3", state="analysed", n_positive=3, most_urgent="critical"),))
-    models.studies.current_uid = "1.2.3"
+    fill_worklist(models, study_row("1.2.3", state="analysed", n_positive=3, urgency="critical", priority=3003))
+    models.worklist.current_uid = "1.2.3"
+    models.worklist.show_current(series_item("1.2.3", state="analysed", n_positive=3, urgency="critical"))
     models.viewer.set_volume(make_volume(), SeriesInfo("1.2.3", "Patient", "Head", "", (5.0,) * 12))
     models.show_analysis(catalogue, make_analysis(catalogue, **analysis))
     return models

@@ -18,13 +18,13 @@ class ModelCommands(Target):
 
     def changes(self) -> tuple[SignalInstance, ...]:
         """Another series, another state of it, or a job that began or ended."""
-        studies = self._models.studies
-        return (studies.current_changed, studies.row_changed, studies.rows_changed, self._models.jobs.changed)
+        models = self._models
+        return (models.worklist.current_changed, models.queue.changed, models.jobs.changed)
 
     def can_analyse(self) -> bool:
         """Say whether the current series is a volume that is not being analysed."""
-        row = self._models.studies.current
-        return row is not None and row.kind == "volume" and row.state != "analysing"
+        item = self._models.worklist.current
+        return item is not None and item.kind == "volume" and item.state != "analysing"
 
     def can_cancel(self) -> bool:
         """Say whether a job runs."""
@@ -32,7 +32,7 @@ class ModelCommands(Target):
 
     def analyse_current(self) -> None:
         """Run the model on the current series."""
-        uid = self._models.studies.current_uid
+        uid = self._models.worklist.current_uid
         if uid is not None:
             self._actions.analyse(uid)
 
