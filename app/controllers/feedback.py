@@ -62,22 +62,27 @@ class FeedbackController:
         return len(self._waiting)
 
     def undo(self) -> None:
-        """Withdraw the reader's newest statement on the series in view."""
+        """Withdraw the reader's newest statement on the series in view, with those that were saved at once with it."""
         session = self._session
         if session.current is None:
             return
         uid, reader = session.current.uid, session.models.reading.reader
 
-        def undone(result: tuple[FeedbackRecord | None, Sheet]) -> None:
-            withdrawal, sheet = result
-            if withdrawal is None:
+        def undone(result: tuple[tuple[FeedbackRecord, ...], Sheet]) -> None:
+            withdrawals, sheet = result
+            if not withdrawals:
                 session.models.notices.post(Notice("info", "Nothing to undo", "No statement of yours stands here."))
                 return
-            session.models.feedback.forget(withdrawal.finding_key)
+            for withdrawal in withdrawals:
+                session.models.feedback.forget(withdrawal.finding_key)
             self._show(uid, reader, sheet)
-            session.models.findings.selected_key = withdrawal.finding_key
+            if len(withdrawals) == 1:
+                session.models.findings.selected_key = withdrawals[0].finding_key
+                return
+            text = f"{len(withdrawals)} statements that were saved together were withdrawn together."
+            session.models.notices.post(Notice("info", "Undone", text))
 
-        def withdraw(store: Store) -> tuple[FeedbackRecord | None, Sheet]:
+        def withdraw(store: Store) -> tuple[tuple[FeedbackRecord, ...], Sheet]:
             return undo_feedback(store, uid, reader), read_sheet(store, uid, session.sheet_reader)
 
         session.with_store(withdraw, "Undoing the statement", undone)

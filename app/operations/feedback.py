@@ -48,7 +48,7 @@ def read_sheet(store: Store, series_uid: str, reader: str | None) -> Sheet:
 
 
 def save_statements(store: Store, statements: Sequence[Statement], reader: str) -> None:
-    """Append a reader's statements, in order.
+    """Append a reader's statements, in order: all at once, each a row of its own.
 
     One that was given blind while a commit was on its way is kept as given with the model's output in view: by the
     time it is stored that has been revealed, and the store takes no blind statement after it.
@@ -56,10 +56,9 @@ def save_statements(store: Store, statements: Sequence[Statement], reader: str) 
     Raises
     ------
     StoreError
-        If one cannot be written; those before it are.
+        If one cannot be written; then none is.
     """
-    for statement in statements:
-        store.add_feedback(new_feedback(_as_seen(store, statement, reader), reader))
+    store.add_statements([new_feedback(_as_seen(store, statement, reader), reader) for statement in statements])
 
 
 def _as_seen(store: Store, statement: Statement, reader: str) -> Statement:
@@ -102,12 +101,12 @@ def new_feedback(statement: Statement, reader: str) -> NewFeedback:
     )
 
 
-def undo_feedback(store: Store, series_uid: str, reader: str) -> FeedbackRecord | None:
-    """Withdraw the reader's newest statement; the withdrawal, None if nothing stood.
+def undo_feedback(store: Store, series_uid: str, reader: str) -> tuple[FeedbackRecord, ...]:
+    """Withdraw the reader's newest statement, with those saved at once with it; the withdrawals, empty if none stood.
 
     Raises
     ------
     StoreError
         If the store cannot be written.
     """
-    return store.undo_last_feedback(series_uid, reader)
+    return store.undo_last_statements(series_uid, reader)

@@ -108,7 +108,7 @@ def _negatives(rows: Sequence[FindingRow], absent: set[str]) -> list[str]:
                 said.update(group)
                 lines.append(CLEAR[category])
     named = [f"- {row.finding.label}" for row in rows if row.key in absent - said]
-    return lines + (["Also absent:" if lines else "Absent:", *named] if named else [])
+    return lines + (["Also:", *named] if lines and named else named)
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 
 from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.orm import Session
@@ -37,19 +38,36 @@ class Statements(StoreBase):
             If the series is not in the store, the statement contradicts itself, its reader is deactivated, or it
             claims to be blind after the model's output was revealed to its reader.
         """
-        check_feedback(feedback)
+        return self.add_statements((feedback,))[0]
+
+    def add_statements(self, statements: Sequence[NewFeedback]) -> tuple[FeedbackRecord, ...]:
+        """Append several statements in one transaction and with one time, each a row of its own: all of them or none.
+
+        `undo_last_statements` takes them back together.
+
+        Raises
+        ------
+        StoreError
+            As in `add_feedback`, for the first one that is refused; then none is stored.
+        """
+        for feedback in statements:
+            check_feedback(feedback)
         with self._writing() as session:
-            study_uid = self._series(session, feedback.series_uid).study_uid
-            reader = active_reader(session, feedback.reader, self._clock())
-            reading = session_of(session, feedback.series_uid, reader)
-            if reading is not None and feedback.mode == "blind" and not reading.hidden:
-                raise _not_blind(feedback, reading)
-            row = self._row(session, feedback, study_uid, reader)
-            row.session_id, row.after_reveal = _seen(reading)
-            session.add(row)
-            session.flush()
-            _refresh_if_news(session, study_uid)
-            return feedback_record(row)
+            now = self._clock()
+            return tuple(self._append(session, feedback, now) for feedback in statements)
+
+    def _append(self, session: Session, feedback: NewFeedback, now: datetime) -> FeedbackRecord:
+        study_uid = self._series(session, feedback.series_uid).study_uid
+        reader = active_reader(session, feedback.reader, now)
+        reading = session_of(session, feedback.series_uid, reader)
+        if reading is not None and feedback.mode == "blind" and not reading.hidden:
+            raise _not_blind(feedback, reading)
+        row = self._row(session, feedback, study_uid, reader, now)
+        row.session_id, row.after_reveal = _seen(reading)
+        session.add(row)
+        session.flush()
+        _refresh_if_news(session, study_uid)
+        return feedback_record(row)
 
     def current_feedback(self, series_uid: str, reader: str | None = None) -> dict[str, FeedbackRecord]:
         """Return by finding key what stands.
@@ -89,20 +107,42 @@ class Statements(StoreBase):
         StoreError
             If the store cannot be written, or the reader is deactivated.
         """
+        return next(iter(self._withdraw(series_uid, reader, together=False)), None)
+
+    def undo_last_statements(self, series_uid: str, reader: str) -> tuple[FeedbackRecord, ...]:
+        """Withdraw the reader's newest standing statement with all that still stand of those appended together with it.
+
+        Returns
+        -------
+        tuple of FeedbackRecord
+            The appended withdrawals, oldest statement first; empty if nothing stands.
+
+        Raises
+        ------
+        StoreError
+            If the store cannot be written, or the reader is deactivated; then nothing is withdrawn.
+        """
+        return self._withdraw(series_uid, reader, together=True)
+
+    def _withdraw(self, series_uid: str, reader: str, *, together: bool) -> tuple[FeedbackRecord, ...]:
         with self._writing() as session:
-            name = storable(reader)
+            name, now = storable(reader), self._clock()
             rows = feedback_rows(session, FeedbackTable.series_uid == series_uid, FeedbackTable.reader == name)
             stands = standing(rows)
             if not stands:
-                return None
-            active_reader(session, name, self._clock())
-            row = _withdrawal(stands[-1])
-            row.created_utc = self._clock()
-            row.session_id, row.after_reveal = _seen(session_of(session, series_uid, name))
-            session.add(row)
+                return ()
+            active_reader(session, name, now)
+            # Statements that were appended together have the same time to the microsecond, and no others have.
+            newest = stands[-1]
+            undone = [row for row in stands if row.created_utc == newest.created_utc] if together else [newest]
+            seen = _seen(session_of(session, series_uid, name))
+            withdrawals = [_withdrawal(row) for row in undone]
+            for row in withdrawals:
+                row.created_utc, (row.session_id, row.after_reveal) = now, seen
+            session.add_all(withdrawals)
             session.flush()
-            refresh(session, row.study_uid)
-            return feedback_record(row)
+            refresh(session, newest.study_uid)
+            return tuple(feedback_record(row) for row in withdrawals)
 
     def corrections(
         self, *, series_uid: str | None = None, include_superseded: bool = False
@@ -154,7 +194,9 @@ class Statements(StoreBase):
             rows = feedback_rows(session, *conditions)
         return matrix(rows, mode, readers)
 
-    def _row(self, session: Session, feedback: NewFeedback, study_uid: str, reader: str) -> FeedbackTable:
+    def _row(
+        self, session: Session, feedback: NewFeedback, study_uid: str, reader: str, now: datetime
+    ) -> FeedbackTable:
         before = standing(
             feedback_rows(
                 session,
@@ -186,7 +228,7 @@ class Statements(StoreBase):
             model_name=name,
             model_notice=notice,
             role=feedback.role,
-            created_utc=self._clock(),
+            created_utc=now,
             supersedes_id=before[-1].id if before else None,
         )
 

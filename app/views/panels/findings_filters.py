@@ -12,9 +12,11 @@ from app.viewmodels.keys import KeysModel
 from app.views import theme
 from app.views.bindings import bind
 
+COUNTED = frozenset({"positive", "uncertain"})  # the other numbers stand elsewhere, or never change
+
 
 class FilterChips(QWidget):
-    """One chip a filter, with how many findings it lets pass; one that cannot be used says why."""
+    """One chip a filter, some with how many findings they let pass; one that cannot be used says why."""
 
     def __init__(self, model: FindingsModel, keys: KeysModel, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -47,7 +49,8 @@ class FilterChips(QWidget):
         for key, chip in self.chips.items():
             problem = self._model.filter_problem(key)
             usable = bool(self._model.rows) and not problem
-            chip.setText(f"{FILTERS[key].label} {self._model.n_passing(key)}" if usable else FILTERS[key].label)
+            counted = usable and key in COUNTED
+            chip.setText(f"{FILTERS[key].label} {self._model.n_passing(key)}" if counted else FILTERS[key].label)
             chip.setEnabled(usable)
             chip.setChecked(key in self._model.filters and usable)
             chip.setToolTip(f"{FILTERS[key].label}{self._keys.hint(f'filter_{key}')}\n{problem or FILTERS[key].help}.")

@@ -92,6 +92,7 @@ class FindingsPanel(QWidget):
     def _make_density(self) -> QToolButton:
         density = QToolButton(text="≣")
         density.setCheckable(True)
+        density.setProperty("role", "chip")
         density.setAccessibleName("Compact list")
         return density
 
@@ -188,7 +189,7 @@ class FindingsPanel(QWidget):
 
     def _name_keys(self) -> None:
         keys = self._keys
-        self.search.setPlaceholderText(f"Search findings{keys.hint('search')}")
+        self.search.setPlaceholderText(f"Search{keys.hint('search')}")
         self.search.setToolTip(f"Labels and synonyms{keys.hint('search')}; Return goes to the first match")
         self.sort.setToolTip(f"Order of the list{keys.hint('order')}; by value, uncovered findings come last")
         self.density.setToolTip(f"Compact list{keys.hint('density')}: as many findings at once as fit")

@@ -41,6 +41,7 @@ class FindingsTree(QTreeView):
         bind(self, model.selected_changed, self._show_selected)
         bind(self, model.density_changed, self._show_density)
         self._show_density(model.density)
+        self.show_rows()
 
     def _look(self) -> None:
         self.setHeaderHidden(True)
