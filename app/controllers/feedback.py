@@ -26,13 +26,13 @@ class FeedbackController:
 
     def __init__(self, session: Session) -> None:
         self._session = session
-        self._waiting: list[Statement] = []
+        self._waiting: dict[tuple[str, str], Statement] = {}
 
     def submit(self, statements: Sequence[Statement]) -> None:
         """Save statements durably; without a reader they wait until the window has asked who reads."""
         reading = self._session.models.reading
         if not reading.reader:
-            self._waiting.extend(statements)
+            self._waiting |= {(item.series_uid, item.finding_key): item for item in statements}
             text = f"{len(self._waiting)} statement(s) will be saved as soon as a reader is chosen; nothing is lost."
             self._session.models.notices.post(Notice("info", "Who reads?", text))
             reading.want_reader()
@@ -44,7 +44,7 @@ class FeedbackController:
 
     def submit_waiting(self) -> None:
         """Save what waited for a reader, marked blind only if nothing of a model has been seen by now."""
-        waiting, self._waiting = self._waiting, []
+        waiting, self._waiting = tuple(self._waiting.values()), {}
         reading = self._session.models.reading
         seen = reading.session is not None and not reading.hidden
         here = reading.series_uid
@@ -125,7 +125,11 @@ class FeedbackController:
             save_statements(store, statements, reader)
             return read_sheet(store, uid, sheet_of)
 
-        session.with_store(save, "Saving the statement", lambda sheet: self._show(uid, reader, sheet))
+        def failed(error: BaseException) -> None:
+            session.models.feedback.not_saved(statements)
+            session.notify(error, "The statement was not saved")
+
+        session.with_store(save, "Saving the statement", lambda sheet: self._show(uid, reader, sheet), failed)
 
     def _show(self, series_uid: str, reader: str, sheet: Sheet) -> None:
         session = self._session

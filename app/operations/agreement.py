@@ -100,7 +100,7 @@ def _differing(matrix: StatementMatrix) -> Iterable[int]:
 def _disagreement(found: Compared, catalogue: Catalogue, place: int) -> Disagreement:
     uid, key = found.matrix.items[place]
     row = found.rows.get(uid)
-    words = () if row is None else (row.patient_name or row.patient_id, row.study_date, row.study_description)
+    words = () if row is None else (row.patient_name or row.patient_id, _date(row.study_date), row.study_description)
     return Disagreement(
         series_uid=uid,
         finding_key=key,
@@ -109,6 +109,11 @@ def _disagreement(found: Compared, catalogue: Catalogue, place: int) -> Disagree
         answers=_answers(found, place),
         consensus=_consensus(found.consensus.get((uid, key))),
     )
+
+
+def _date(dicom_date: str) -> str:
+    whole = len(dicom_date) == 8 and dicom_date.isdigit()
+    return f"{dicom_date[:4]}-{dicom_date[4:6]}-{dicom_date[6:]}" if whole else dicom_date
 
 
 def _answers(found: Compared, place: int) -> tuple[ReaderAnswer, ...]:

@@ -29,8 +29,16 @@ class Sheet:
     before: dict[str, Answer] = field(default_factory=dict)
 
 
-def read_sheet(store: Store, series_uid: str, reader: str | None) -> Sheet:
-    """Read a reader's own sheet; with None the consensus, or else the newest statement of any reader.
+@dataclass(frozen=True)
+class SheetOf:
+    """Whose sheet is read; with `others`, the consensus or the newest statement of anybody stands where it is empty."""
+
+    reader: str
+    others: bool
+
+
+def read_sheet(store: Store, series_uid: str, whose: SheetOf) -> Sheet:
+    """Read a sheet of a series.
 
     Raises
     ------
@@ -39,10 +47,13 @@ def read_sheet(store: Store, series_uid: str, reader: str | None) -> Sheet:
     """
     from engine.store.feedback import standing
 
-    stands = store.current_feedback(series_uid, reader)
-    if reader is None:
+    stands = store.current_feedback(series_uid) if whose.others else {}
+    if not whose.reader:
         return Sheet(stands)
-    history = [row for row in store.feedback_history(series_uid) if row.reader == reader and row.role == "reading"]
+    stands |= store.current_feedback(series_uid, whose.reader)
+    history = [
+        row for row in store.feedback_history(series_uid) if row.reader == whose.reader and row.role == "reading"
+    ]
     blind = standing(row for row in history if row.after_reveal is False)
     return Sheet(stands, {row.finding_key: answer_of(row.present) for row in blind})
 

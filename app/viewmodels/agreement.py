@@ -65,9 +65,14 @@ class AgreementModel:
 
 
 def number_text(value: float | None, n_items: int) -> str:
-    """Return a coefficient with how far it can be relied on."""
+    """Return a coefficient, and why it cannot be relied on or is none."""
     if n_items == 0:
-        return "no common items"
+        return "none: no common items"
     if value is None:
-        return "undefined: only one answer occurs"
-    return f"{value:.2f}" + (" (too few items to rely on)" if n_items < FEW_ITEMS else "")
+        return "undefined: one answer only"
+    return f"{value:.2f}".replace("-", "\N{MINUS SIGN}") + (", too few items" if n_items < FEW_ITEMS else "")
+
+
+def items_text(n_items: int) -> str:
+    """Count items in words."""
+    return f"{n_items} item{'' if n_items == 1 else 's'}"

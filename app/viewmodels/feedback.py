@@ -24,6 +24,7 @@ from engine.store.locations import Location
 from engine.store.reasons import Reason
 
 _Key = tuple[str, str, str]
+_NOWHERE: _Key = ("", "", "")
 
 
 class FeedbackModel:
@@ -40,6 +41,7 @@ class FeedbackModel:
         self._findings, self._reading, self._viewer = findings, reading, viewer
         self._drafts: dict[_Key, Draft] = {}
         self._undo: dict[_Key, list[Draft]] = {}
+        self._sent: dict[_Key, Draft] = {}
         self._selected: str | None = findings.selected_key
         viewer.marks.edited.connect(self._take_marks)
         findings.selected_changed.connect(self._follow_selection)
@@ -115,7 +117,7 @@ class FeedbackModel:
         if row is None:
             return ""
         if self.unsaved and draft.answer is None:
-            return f"{_details(draft)} not saved: they are with the answer."
+            return f"{_details(draft)}: saved with your answer, once you give it."
         if self.unsaved:
             return f"Changes not saved yet: {key_of('save_details') or 'save'}, or leave the finding."
         if row.feedback is None:
@@ -135,7 +137,7 @@ class FeedbackModel:
         if draft.reason_code not in {reason.code for reason in self.reasons_for(answer)}:
             draft = replace(draft, reason_code="")
         self._keep(draft, undoable=False)
-        self.given.emit((self._statement(self.row, draft),))
+        self._send(self.row, draft)
 
     def edit(self, **changes: Any) -> None:
         """Change details in the box; they are kept, and saved by `save`, `give` or on leaving."""
@@ -150,9 +152,9 @@ class FeedbackModel:
     def save(self) -> bool:
         """Ask for what is not saved to be saved; False where an answer is missing or nothing is to be saved."""
         row, draft = self.row, self.draft
-        if row is None or not self.unsaved or draft.answer is None:
+        if row is None or not self.unsaved or draft.answer is None or self._sent.get(self._key() or _NOWHERE) == draft:
             return False
-        self.given.emit((self._statement(row, draft),))
+        self._send(row, draft)
         return True
 
     def leave(self) -> None:
@@ -191,6 +193,13 @@ class FeedbackModel:
         if self._reading.series_uid is not None and drafts:
             self.given.emit(tuple(self._statement(row, draft) for row, draft in drafts))
 
+    def not_saved(self, statements: Sequence[Statement]) -> None:
+        """Take note that these were not saved, so that leaving tries again."""
+        for statement in statements:
+            gone = [key for key in self._sent if key[1:] == (statement.series_uid, statement.finding_key)]
+            for key in gone:
+                del self._sent[key]
+
     def adopt(self, reader: str) -> None:
         """Hand what is not saved, and was drawn or written before anybody was named, to this reader."""
         for drafts in (self._drafts, self._undo):
@@ -203,6 +212,7 @@ class FeedbackModel:
         if place is not None:
             self._drafts.pop(place, None)
             self._undo.pop(place, None)
+            self._sent.pop(place, None)
         self._show()
 
     # -- inside -------------------------------------------------------------------------------------------------
@@ -226,6 +236,13 @@ class FeedbackModel:
             self._drafts.pop(key, None)
         else:
             self._drafts[key] = draft
+
+    def _send(self, row: FindingRow, draft: Draft) -> None:
+        """Ask for a statement to be saved. What is on its way is not sent again when the reader moves on."""
+        key = self._key(row.key)
+        if key is not None:
+            self._sent[key] = draft
+        self.given.emit((self._statement(row, draft),))
 
     def _statement(self, row: FindingRow, draft: Draft) -> Statement:
         seen = not self.hidden and row.covered
@@ -264,13 +281,18 @@ class FeedbackModel:
         """Save what was changed of a finding that is no longer selected, if an answer stands on it."""
         key = self._key(finding)
         draft = self._drafts.get(key) if key is not None else None
-        if draft is not None and draft.answer is not None and any(row.key == finding for row in self._findings.rows):
-            self.given.emit((self._statement(self._findings.row(finding), draft),))
+        if key is None or draft is None or draft.answer is None or self._sent.get(key) == draft:
+            return
+        if any(row.key == finding for row in self._findings.rows):
+            self._send(self._findings.row(finding), draft)
 
     def _follow_row(self, finding: str) -> None:
         """Drop a draft once it stands."""
         key = self._key(finding)
-        if key is not None and self._drafts.get(key) == Draft.of(self._findings.row(finding).feedback):
+        standing = Draft.of(self._findings.row(finding).feedback)
+        if key is not None and self._sent.get(key) == standing:
+            del self._sent[key]
+        if key is not None and self._drafts.get(key) == standing:
             del self._drafts[key]
             self._undo.pop(key, None)
         self._show()

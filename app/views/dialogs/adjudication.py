@@ -93,7 +93,7 @@ class AdjudicationDialog(QDialog):
 
     def _show_who(self) -> None:
         reader = self._models.reading.reader
-        self.who.setText(f"Decides: {reader}" if reader else "Nobody is chosen who decides: choose a reader in the window.")
+        self.who.setText(f"Decides: {reader}" if reader else "Nobody decides: choose a reader in the window.")
 
     @property
     def chosen(self) -> Disagreement | None:

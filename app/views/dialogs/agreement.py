@@ -18,7 +18,7 @@ from PySide6.QtWidgets import (
 )
 
 from app.viewmodels.actions import AgreementActions
-from app.viewmodels.agreement import AgreementReport, Disagreement, number_text
+from app.viewmodels.agreement import AgreementReport, Disagreement, items_text, number_text
 from app.viewmodels.review import ReviewModels
 from app.viewmodels.statements import ANSWER_LABELS
 from app.views.bindings import bind
@@ -95,10 +95,10 @@ def summary(report: AgreementReport) -> str:
         (
             f"{len(found.readers)} readers, {report.n_items} findings with statements {basis}; {unsure}."
             + _hidden(report),
-            f"Fleiss' kappa {number_text(found.fleiss_kappa, found.n_fleiss)}, "
-            f"{found.n_fleiss} items that all readers answered.",
-            f"Krippendorff's alpha {number_text(found.krippendorff_alpha, found.n_alpha)}, "
-            f"{found.n_alpha} items that two or more answered.",
+            f"Fleiss' kappa {number_text(found.fleiss_kappa, found.n_fleiss)} "
+            f"({items_text(found.n_fleiss)} that all readers answered)",
+            f"Krippendorff's alpha {number_text(found.krippendorff_alpha, found.n_alpha)} "
+            f"({items_text(found.n_alpha)} that two or more answered)",
         )
     )
 
@@ -134,7 +134,7 @@ def table(heads: tuple[str, ...], name: str) -> QTableWidget:
 
 def fill(made: QTableWidget, rows: list[tuple[str, ...]]) -> None:
     """Replace the rows; the current row stays where it is, as far as there is one."""
-    current = made.currentRow()
+    current = max(made.currentRow(), 0)
     made.setRowCount(len(rows))
     for row, cells in enumerate(rows):
         for column, text in enumerate(cells):
@@ -142,4 +142,5 @@ def fill(made: QTableWidget, rows: list[tuple[str, ...]]) -> None:
             cell.setToolTip(text)
             made.setItem(row, column, cell)
     if rows:
-        made.setCurrentCell(min(max(current, 0), len(rows) - 1), 0)
+        made.setCurrentCell(min(current, len(rows) - 1), 0)
+    made.resizeRowsToContents()
