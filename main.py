@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     import argparse
 
     from app.commands.base import Environment
+    from engine.inference.scored import ScoredStudies
     from engine.progress import Context
 
 
@@ -25,7 +26,8 @@ def main(argv: Sequence[str]) -> int:
     from app.cli import main as run_command
     from app.commands.base import Programs
 
-    return run_command(argv, Programs(window=_window, shots=_shots, train=_train, retrain=_retrain))
+    programs = Programs(window=_window, shots=_shots, train=_train, retrain=_retrain, evaluate=_evaluate)
+    return run_command(argv, programs)
 
 
 def _window(environment: Environment, arguments: argparse.Namespace) -> int:
@@ -50,6 +52,12 @@ def _retrain(store: str, base: Path, out: Path, reference: Path, context: Contex
     from trainer.__main__ import retrain_command
 
     return retrain_command(store, base, out, reference, context, backbones=backbones).text
+
+
+def _evaluate(scored: ScoredStudies, out: Path) -> str:
+    from trainer.evaluation_report import evaluate_to_folder
+
+    return evaluate_to_folder(scored, out)
 
 
 def _trainer_worker(arguments: Sequence[str]) -> int:

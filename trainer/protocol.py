@@ -20,6 +20,8 @@ from trainer.config import RetrainConfig
 PROTOCOL_VERSION: Final = 1
 STOP_LINE = "stop"
 MAX_DESCRIPTION = 500
+EVALUATION_FILES = ("metrics.json", "evaluation.md", "findings.csv")
+"""What an evaluation writes: for programs, for people, and as a table."""
 
 
 class Started(FrozenConfig):

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from app.settings import AppPaths, Settings
     from engine.findings.catalogue import Catalogue
+    from engine.inference.scored import ScoredStudies
     from engine.models.backbones.registry import BackboneRegistry
     from engine.progress import Context
 
@@ -38,12 +39,15 @@ class Programs:
     retrain
         Store, base package, output folder, reference cohort, context, folder of the user's backbones; returns a closing
         sentence.
+    evaluate
+        What models said on labelled studies, folder for the results; returns a closing sentence.
     """
 
     window: Callable[[Environment, argparse.Namespace], int]
     shots: Callable[[Environment, Path], int]
     train: Callable[[Path, Path, Context, Path], str]
     retrain: Callable[[str, Path, Path, Path, Context, Path], str]
+    evaluate: Callable[[ScoredStudies, Path], str]
 
 
 class Environment:

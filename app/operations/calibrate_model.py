@@ -5,25 +5,20 @@ Torch is imported inside the functions: the window's process imports this packag
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from app.operations.load_series import load_series, warning_texts
-from app.operations.open_paths import choose_series, open_paths
+from app.operations.labelled_studies import SkippedStudy, run_studies
 from app.operations.run_inference import Device
-from engine.dicom.series import require_analysable
-from engine.errors import ConfigError, ExportError, HeadCTError, InferenceError
+from engine.errors import ConfigError, ExportError
 from engine.findings.catalogue import Catalogue
 from engine.inference.compute import AUTOMATIC, Computing
-from engine.progress import NULL_CONTEXT, CancelOnly, Context
+from engine.progress import NULL_CONTEXT, Context
 
 if TYPE_CHECKING:
-    from engine.findings.label_table import LabelledStudy, LabelTable
     from engine.inference.calibrate import CalibrationSettings
     from engine.inference.calibration_report import CalibrationReport
-    from engine.inference.predictor import Predictor
     from engine.models.backbones.registry import BackboneRegistry
 
 Method = Literal["platt", "temperature"]
@@ -44,16 +39,6 @@ class CalibrationRequest:
     how: Computing = AUTOMATIC
 
 
-@dataclass(frozen=True)
-class SkippedStudy:
-    """A row of the table that was not used, and why."""
-
-    path: Path
-    line: int
-    code: str
-    reason: str
-
-
 @dataclass(frozen=True, eq=False)
 class CalibrationOutcome:
     """The new package's digest, what was fitted, and what was not used."""
@@ -61,14 +46,6 @@ class CalibrationOutcome:
     digest: str
     report: CalibrationReport
     skipped: tuple[SkippedStudy, ...]
-
-
-@dataclass(frozen=True, eq=False)
-class _Measured:
-    """A study that could be used, with the model's logits in the package's order."""
-
-    study: LabelledStudy
-    logits: Sequence[float]
 
 
 def calibrate_model(
@@ -107,56 +84,12 @@ def calibrate_model(
 
     parent = read_package(request.package, registry, catalogue)
     predictor = Predictor.open(request.package, catalogue, request.device, registry, how=request.how)
-    measured, skipped = _run_studies(table, predictor, context)
-    if not measured:
-        raise _none_usable(table, skipped)
     keys = parent.manifest.finding_keys
+    measured, skipped = run_studies(table, (predictor,), keys, context)
     labels_NC = label_array([item.study for item in measured], keys)
-    report = recalibrate(parent, labels_NC, np.array([item.logits for item in measured]), settings, table.name)
+    report = recalibrate(parent, labels_NC, np.array([item.logits[0] for item in measured]), settings, table.name)
     manifest = write_recalibrated(request.out, parent, report, registry)
     return CalibrationOutcome(manifest.digest, report, tuple(skipped))
-
-
-def _run_studies(
-    table: LabelTable, predictor: Predictor, context: Context
-) -> tuple[list[_Measured], list[SkippedStudy]]:
-    """Classify the rows one after another; what cannot be used is set aside."""
-    measured: list[_Measured] = []
-    skipped: list[SkippedStudy] = []
-    seen: set[str] = set()
-    for done, study in enumerate(table.studies):
-        context.raise_if_cancelled()
-        context.progress(done, len(table.studies), "studies classified")
-        try:
-            logits = _logits(study, predictor, seen, CancelOnly(context))
-        except HeadCTError as error:
-            skipped.append(SkippedStudy(study.path, study.line, error.code, error.message))
-            continue
-        measured.append(_Measured(study, logits))
-    context.progress(len(table.studies), len(table.studies), "studies classified")
-    return measured, skipped
-
-
-def _logits(study: LabelledStudy, predictor: Predictor, seen: set[str], context: Context) -> Sequence[float]:
-    """Classify one study; `seen` holds the series that were used before, and grows by this one."""
-    keys = predictor.package.manifest.finding_keys
-    if all(study.labels.get(key, -1) < 0 for key in keys):
-        raise _unusable(study, "it has no label of a finding that the model predicts", "no_label")
-    series = choose_series(open_paths([study.path], context), study.path)
-    require_analysable(series)
-    if series.instance_uid in seen:
-        raise _unusable(study, "its series stands in the table twice", "twice")
-    loaded = load_series(series, context)
-    analysis = predictor.analyse(
-        loaded.volume,
-        study_instance_uid=series.study.instance_uid,
-        series_instance_uid=series.instance_uid,
-        read_s=loaded.read_s,
-        warnings=warning_texts(series),
-        context=context,
-    )
-    seen.add(series.instance_uid)
-    return [float(logit) for logit in analysis.ledger.logits]
 
 
 def _settings(request: CalibrationRequest) -> CalibrationSettings:
@@ -184,20 +117,3 @@ def _require_new(folder: Path) -> None:
             hint="Choose a new folder for the package.",
             code="output.exists",
         )
-
-
-def _unusable(study: LabelledStudy, reason: str, code: str) -> InferenceError:
-    return InferenceError(
-        f"{study.path} (line {study.line}) is not used: {reason}.",
-        hint="Correct the table.",
-        code=f"calibration.{code}",
-    )
-
-
-def _none_usable(table: LabelTable, skipped: Sequence[SkippedStudy]) -> InferenceError:
-    first = f" The first, in line {skipped[0].line}: {skipped[0].reason}" if skipped else ""
-    return InferenceError(
-        f"None of the {len(table.studies)} studies of {table.name} can be used; no package was written.{first}",
-        hint="Check the paths in the table: they are relative to its own folder.",
-        code="calibration.no_study",
-    )

@@ -14,6 +14,7 @@ from app.cli import main
 from app.commands.base import Environment, Programs, discover
 from app.settings import AppPaths
 from engine.findings.catalogue import Catalogue
+from engine.inference.scored import ScoredStudies
 from engine.progress import Context
 from tests.support.models import write_random_package
 
@@ -42,9 +43,12 @@ def run(tmp_path: Path, opened: list[argparse.Namespace]) -> Run:
     def retrain(store: str, base: Path, out: Path, reference: Path, context: Context, backbones: Path) -> str:
         raise ZeroDivisionError("the name of a patient")
 
+    def evaluate(scored: ScoredStudies, out: Path) -> str:
+        raise AssertionError("no test here gets that far")
+
     def run(*arguments: object) -> int:
         words = ["--home", str(tmp_path / "home"), *map(str, arguments)]
-        return main(words, Programs(window, shots, train, retrain))
+        return main(words, Programs(window, shots, train, retrain, evaluate))
 
     return run
 
@@ -57,6 +61,7 @@ def test_all_commands_are_there_in_order() -> None:
         "convert",
         "phantom",
         "train",
+        "evaluate",
         "retrain",
         "export",
         "cache",
@@ -174,7 +179,7 @@ def test_an_output_that_cannot_be_written_is_5_before_any_work(
 
 def test_a_home_that_cannot_be_written_is_5(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "file").write_text("in the way")
-    programs = Programs(*[lambda *_: 0] * 4)  # type: ignore[arg-type]
+    programs = Programs(*[lambda *_: 0] * 5)  # type: ignore[arg-type]
     assert main(["--home", str(tmp_path / "file"), "models", "list"], programs) == 5
     assert "--home" in capsys.readouterr().err
 
@@ -346,7 +351,7 @@ def test_a_bug_is_reported_without_what_the_error_says(
     def broken(*_: object) -> int:
         raise ZeroDivisionError("the name of a patient")
 
-    programs = Programs(broken, broken, broken, broken)  # type: ignore[arg-type]
+    programs = Programs(broken, broken, broken, broken, broken)  # type: ignore[arg-type]
     assert main(["--home", str(tmp_path), "shots", "--out", str(tmp_path)], programs) == 70
     report = capsys.readouterr().err
     assert "ZeroDivisionError" in report

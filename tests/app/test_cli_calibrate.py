@@ -80,8 +80,8 @@ def test_a_package_is_calibrated_and_bad_rows_are_reported(
     assert f"calibrated 1 findings on {N_STUDIES} studies (3 not used; 1 findings left as they were)" in done.stdout
     assert "not used, line 2" in done.stderr
     assert "[dicom.not_found]" in done.stderr
-    assert "[calibration.twice]" in done.stderr
-    assert "[calibration.no_label]" in done.stderr
+    assert "[labels.twice]" in done.stderr
+    assert "[labels.no_label]" in done.stderr
     assert {path.name: path.read_bytes() for path in package.iterdir()} == before
 
     parent, child = read_package(package), read_package(out)

@@ -39,14 +39,14 @@ if __name__ == "__main__":
     application.start()
     application.open_paths([Path(sys.argv[2])])
     models = application.models
-    settle(120, lambda: bool(models.studies.rows) and models.studies.rows[0].state == "analysed")
+    settle(120, lambda: bool(models.worklist.rows) and models.worklist.rows[0].state == "analysed")
     key = next(row.key for row in models.findings.rows if row.covered)
     application.submit_verdict(key, "agree", "", "kept")
     settle(30, lambda: models.findings.row(key).feedback is not None)
     print(json.dumps({
         "torch": sorted({"torch", "timm", "peft"} & set(sys.modules)),
         "worker": application.compute.pid,
-        "series": models.studies.rows[0].series_uid,
+        "series": models.worklist.rows[0].series_uid,
         "key": key,
         "errors": [notice.message for notice in models.notices.notices if notice.severity == "error"],
     }), flush=True)
@@ -131,7 +131,7 @@ from app.window import take_shots
 from engine.errors import HeadCTError
 
 if __name__ == "__main__":
-    environment = Environment(Path(sys.argv[1]), Programs(*[None] * 4))
+    environment = Environment(Path(sys.argv[1]), Programs(*[None] * 5))
     environment.paths = dataclasses.replace(environment.paths, resources=Path(sys.argv[2]))
     try:
         sys.exit(take_shots(environment, Path(sys.argv[3])))
