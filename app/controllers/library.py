@@ -114,6 +114,28 @@ class LibraryController:
             session.notify(package.error, "A model package cannot be used")
         if view.active is None or before is None or view.active.digest != before.digest:
             self.warm_up()
+            self._read_record(view)
+
+    def _read_record(self, view: LibraryView) -> None:
+        """Let the findings panel say how the active model's numbers were measured."""
+        session, entry = self._session, view.active
+        if entry is None or view.damage[entry.digest]:
+            return
+        path, digest = entry.path, entry.digest
+
+        def operation(context: object) -> dict[str, str]:
+            from app.operations.track_record import track_record
+            from engine.models.backbones.registry import open_registry
+
+            return track_record(path, open_registry(session.paths.backbones))
+
+        session.run(
+            operation,
+            lane="library",
+            title="Reading how the model was measured",
+            done=lambda texts: session.models.findings.set_measured(digest, texts),
+            cancellable=False,
+        )
 
     def _tell(self) -> None:
         entry = self._session.active_model
