@@ -147,10 +147,10 @@ class OverlayModel:
 
     def _key(self) -> tuple[object, ...] | None:
         """Name all that the picture depends on; None where there is none."""
-        drawn = self._explanation.current
-        if not self._on or drawn is None or self._viewer.volume is None:
+        drawn, analysis = self._explanation.current, self._explanation.analysis
+        if not self._on or drawn is None or analysis is None or self._viewer.volume is None:
             return None
-        return drawn, self._viewer.slice_index, self._viewer.volume, self._opacity
+        return drawn, analysis.prepared_grid, self._viewer.slice_index, self._viewer.volume, self._opacity
 
     def _draw(self) -> tuple[OverlayPicture | None, str]:
         analysis, drawn, volume = self._explanation.analysis, self._explanation.current, self._viewer.volume
