@@ -91,6 +91,16 @@ class AppPaths:
         return self.resources / "findings" / "catalogue.csv"
 
     @property
+    def report_lexicon_file(self) -> Path:
+        """How reports speak of the findings, for the offline labeller."""
+        return self.resources / "findings" / "report_lexicon.toml"
+
+    @property
+    def report_labels(self) -> Path:
+        """The cache of a language model's answers; no text of a report."""
+        return self.cache / "report-labels"
+
+    @property
     def demo(self) -> Path:
         """The demo studies."""
         return self.resources / "demo"

@@ -75,6 +75,10 @@ class TrainingError(HeadCTError):
     """A training run cannot start or go on."""
 
 
+class LabelError(HeadCTError):
+    """Reports cannot be read or labelled. Never quotes a report."""
+
+
 class ExportError(HeadCTError):
     """A result cannot be written."""
 

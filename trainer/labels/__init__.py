@@ -1,1 +1,1 @@
-"""Labels from radiology reports: 75 findings as present, absent or unknown. No torch here: the command line imports this."""
+"""Labels from radiology reports: each finding present, absent or unknown. Free of torch: the command imports it."""

@@ -104,8 +104,8 @@ def load_lexicon(path: Path, catalogue: Catalogue) -> Lexicon:
     """
     document = LexiconFile.from_toml(path)
     named = {*document.ignored, *document.terms}
-    for entry in (*document.groups, *document.opposites):
-        named |= {*entry.denies, *(entry.leaves_open if isinstance(entry, Group) else ())}
+    named |= {key for group in document.groups for key in (*group.denies, *group.leaves_open)}
+    named |= {key for opposite in document.opposites for key in opposite.denies}
     if unknown := sorted(named - set(catalogue)):
         raise _lexicon_error(path, f"the catalogue has no finding {', '.join(unknown[:5])}")
     try:

@@ -1,7 +1,7 @@
 """The offline labeller: which findings a sentence names, and whether it states, hedges, denies or only recalls them.
 
-A descendant of NegEx and ConText (Chapman 2001, Harkema 2009): cues reach forwards or backwards to the nearest word that ends
-their scope.
+A descendant of NegEx and ConText (Chapman 2001, Harkema 2009): cues reach forwards or backwards to the nearest word
+that ends their scope.
 """
 
 from __future__ import annotations
@@ -45,7 +45,8 @@ def _words(*alternatives: str) -> re.Pattern[str]:
 
 
 _STATEMENT = (
-    ";", "but", "however", "although", "though", "except", "which", "aside from", "other than", "apart from", "there (?:is|are)",
+    ";", "but", "however", "although", "though", "except", "which", "aside from", "other than", "apart from",
+    "there (?:is|are)",
     "(?:is|are) (?:again )?(?:noted|seen|present)", "demonstrates?", "shows?", "now",
 )  # fmt: skip
 _END_OF_STATEMENT = _words(*_STATEMENT)
@@ -63,8 +64,10 @@ _CUES = (
         Said.RECALLED,
         _words(
             r"(?:no|without|no evidence (?:of|for)) (?:definite |evidence of )?(?:new|recurrent|residual or recurrent)",
-            "history of", "known history of", "indication", "evaluate for", "evaluation for", "rule out", "assess for", "query",
-            "to exclude", "(?:for|post|following|after) (?:evacuation|resection|removal|repair|treatment|drainage|clipping|coiling) of",
+            "history of", "indication", "evaluate for", "evaluation for", "rule out", "assess for", "query",
+            "to exclude",
+            "(?:for|post|following|after) "
+            "(?:evacuation|resection|removal|repair|treatment|drainage|clipping|coiling) of",
             "if", "risk of", "rather than", "could be missed",
         ),
         _END_OF_PHRASE,
@@ -74,8 +77,8 @@ _CUES = (
         Said.HEDGED,
         _words(
             "possible", "possibly", "questionable", "question of", "questioned", "equivocal", "may", "might", "could",
-            "(?:cannot|can not|can't|unable to|not possible to) (?:\\w+ )?(?:exclude|rule out)", "concern for", "concerning for",
-            "worrisome for", "versus", "indeterminate for", "raises", r"\?",
+            "(?:cannot|can not|can't|unable to|not possible to) (?:\\w+ )?(?:exclude|rule out)", "concern for",
+            "concerning for", "worrisome for", "versus", "indeterminate for", "raises", r"\?",
         ),
         _END_OF_PHRASE,
     ),
@@ -83,7 +86,9 @@ _CUES = (
     Cue(
         Said.HEDGED,
         _words(
-            "(?:cannot|can not|can't|could not) be (?:\\w+ )?(?:excluded|ruled out)", "(?:is|are)? ?not (?:\\w+ )?excluded", "versus",
+            "(?:cannot|can not|can't|could not) be (?:\\w+ )?(?:excluded|ruled out)",
+            "(?:is|are)? ?not (?:\\w+ )?excluded",
+            "versus",
             "(?:is|are) (?:possible|questionable|questioned|equivocal)", r"\?", "not ruled out",
         ),
         _END_OF_PHRASE,
@@ -92,8 +97,8 @@ _CUES = (
     Cue(
         Said.DENIED,
         _words(
-            "no", "not", "without", "negative for", "free of", "absence of", "absent", "never", "neither", "nor", "none of",
-            "rules out", "excludes",
+            "no", "not", "without", "negative for", "free of", "absence of", "absent", "never", "neither", "nor",
+            "none of", "rules out", "excludes",
         ),
         _END_OF_STATEMENT,
     ),
@@ -111,7 +116,8 @@ _CUES = (
     Cue(
         Said.DENIED,
         _words(
-            "(?:is|are|was) not (?:\\w+ )?(?:seen|visible|visualized|identified|evident|present|demonstrated|appreciated)",
+            "(?:is|are|was) not (?:\\w+ )?"
+            "(?:seen|visible|visualized|identified|evident|present|demonstrated|appreciated)",
             "not (?:seen|identified|visualized|present|evident)",
             "(?:is|are) (?:absent|ruled out|excluded)", ": (?:none|no|negative|absent)", "none (?:is|are) seen",
         ),

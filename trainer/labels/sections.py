@@ -16,8 +16,8 @@ IMPRESSION = (
 )
 ADDENDUM = ("addendum", "addenda", "amendment", "corrigendum")
 OTHER = (
-    "findings", "finding", "technique", "procedure", "protocol", "comparison", "comparisons", "indication", "indications",
-    "clinical indication", "clinical history", "clinical information", "history", "reason for exam",
+    "findings", "finding", "technique", "procedure", "protocol", "comparison", "comparisons", "indication",
+    "indications", "clinical indication", "clinical history", "clinical information", "history", "reason for exam",
     "reason for examination", "reason for study", "exam", "examination", "study", "contrast", "dose", "radiation dose",
     "report", "recommendation", "recommendations", "attending", "dictated by", "signed by", "electronically signed by",
     "electronically signed", "reported by", "critical result", "communication", "end of impression",

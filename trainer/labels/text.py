@@ -42,8 +42,8 @@ _SPELLING = tuple(
 )
 # After "no hemorrhage," such a word begins a statement, unless the list of what is denied goes on to its "or".
 _NEW_STATEMENT = re.compile(
-    r" , (?=(?:and )?(?:mild|moderate|severe|stable|unchanged|persistent|old|chronic|remote|small|large|tiny|age related"
-    r"|status post|incidental|normal|likely|probable|known|there)\b)(?!.*\bn?or\b)"
+    r" , (?=(?:and )?(?:mild|moderate|severe|stable|unchanged|persistent|old|chronic|remote|small|large|tiny"
+    r"|age related|status post|incidental|normal|likely|probable|known|there)\b)(?!.*\bn?or\b)"
 )
 _NOISE = re.compile(
     r"\b(?:the|a|an|left|right|bilaterally|bilateral|leftward|rightward|sided|small|tiny|large|huge|minimal|minor|mild|mildly"
