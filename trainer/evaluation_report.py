@@ -62,8 +62,7 @@ def markdown(report: EvaluationReport) -> str:
         "# Evaluation",
         "",
         f"{report.n_studies} studies of {report.n_patients} patients, labels from {report.table}; {report.n_skipped} "
-        f"rows could not be used. {report.n_not_measured} findings of the model have no label column, or are not "
-        "predicted by both models. Unknown labels do not count. Research use only; not for diagnosis.",
+        f"rows could not be used. {_left_out(report)}Unknown labels do not count. Research use only; not for diagnosis.",
         "",
         *(line for model in report.models for line in _model_lines(model)),
         *([] if report.comparison is None else _comparison_lines(report, report.comparison)),
@@ -111,6 +110,13 @@ _METHOD = (
     "- Strata: means over the findings with enough cases there, beside the mean of the same findings on all studies.",
     "- All intervals are of 95 %.",
 )
+
+
+def _left_out(report: EvaluationReport) -> str:
+    if not report.n_not_measured:
+        return ""
+    other = "" if len(report.models) == 1 else ", or are not predicted by the second"
+    return f"Findings of the model that have no label column{other}: {report.n_not_measured}. "
 
 
 def _model_lines(model: ModelReport) -> list[str]:

@@ -123,6 +123,7 @@ def test_what_is_written_holds_the_figures_and_no_patient(scored: ScoredStudies,
     page = text.read_text(encoding="utf-8")
     assert f"| a | {first['findings']['a']['auc']:.3f} [" in page
     assert "| rare * | too few | — | 3 | 77 |" in page
+    assert "no label column, or are not predicted by the second: 72." in page
     assert "notice of y" in page
     assert "| scanner: GE / x | 40 |" in page
     assert f"difference {compared['mean']['difference']:+.3f} [" in page
