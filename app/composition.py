@@ -86,6 +86,7 @@ class Application:
         self.studies = StudyController(self.session, self.analyses, self.queue, self.worklist)
         self.watch = WatchController(self.session, self.queue, self.worklist, self.change_settings)
         self.feedback = FeedbackController(self.session)
+        self.models.feedback.given.connect(self.feedback.submit)
         self.reading = ReadingController(self.session, self.feedback, self.change_settings)
         self.agreement = AgreementController(self.session, self.studies.select_series)
         self.impression = ImpressionController(self.session)
@@ -197,10 +198,6 @@ class Application:
     def rollback_model(self) -> None:
         """Go back to the model that was active before."""
         self.library.rollback()
-
-    def set_reader(self, name: str) -> None:
-        """Let this reader read from now on."""
-        self.reading.choose_reader(name)
 
     def set_keys(self, chosen: Mapping[str, str]) -> None:
         """Keep the reader's own keys."""

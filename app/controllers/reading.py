@@ -46,7 +46,6 @@ class ReadingController:
         models.feedback.leave()
         models.feedback.adopt(name)
         models.reading.reader = name
-        models.preferences.reader = name
         self._change_settings(reader=name)
         if session.current is not None:
             self._look_up(session.current.uid)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 from app.viewmodels.backbones import BackboneActions
-from app.viewmodels.statements import Answer, Statement
+from app.viewmodels.statements import Answer
 from engine.store.workflow import ReaderRole, SavedFilter
 
 
@@ -31,10 +31,7 @@ class RetrainOptions:
 
 
 class FeedbackActions(Protocol):
-    """Requests about the reader's statements."""
-
-    def submit(self, statements: Sequence[Statement]) -> None:
-        """Save statements, durably and at once; without a reader they wait, and the window asks who reads."""
+    """Requests about the reader's statements; what is to be saved, `FeedbackModel.given` says."""
 
     def undo(self) -> None:
         """Withdraw the reader's newest statement on the current series."""
@@ -219,9 +216,6 @@ class ReviewActions(Protocol):
 
     def rollback_model(self) -> None:
         """Go back to the model that was active before."""
-
-    def set_reader(self, name: str) -> None:
-        """Let this reader read from now on."""
 
     def set_keys(self, chosen: Mapping[str, str]) -> None:
         """Keep the reader's own keys, by action id; all others have the table's."""

@@ -14,7 +14,6 @@ from app.viewmodels.keys import KeysModel
 from app.viewmodels.library import ModelsModel
 from app.viewmodels.notices import NoticesModel
 from app.viewmodels.overlay import OverlayModel, prepared_slice_at
-from app.viewmodels.preferences import PreferencesModel
 from app.viewmodels.queue import QueueModel
 from app.viewmodels.reading import ReadingModel
 from app.viewmodels.status import AnalysisStatus
@@ -41,7 +40,6 @@ class ReviewModels:
         self.training = TrainingModel()
         self.library = ModelsModel()
         self.backbones = BackbonesModel()
-        self.preferences = PreferencesModel(reader)
         self.keys = KeysModel()
         self.reading = ReadingModel(reader)
         self.reading.hidden_changed.connect(self.findings.set_hidden)  # before anything that draws from the rows

@@ -20,7 +20,6 @@ from app.views import theme, volume_window
 from app.views.dialogs.export import ExportDialog
 from app.views.dialogs.help import HelpDialog, help_html
 from app.views.dialogs.models import ModelsDialog
-from app.views.dialogs.preferences import PreferencesDialog
 from app.views.dialogs.retrain import RetrainDialog
 from app.views.loss_curve import LossCurve, ticks
 from app.views.main_window import MainWindow
@@ -179,16 +178,6 @@ def test_models_can_be_activated_and_rolled_back(qtbot: QtBot, shown: Shown, mod
     qtbot.mouseClick(dialog.activate, Qt.MouseButton.LeftButton)
     qtbot.mouseClick(dialog.roll_back, Qt.MouseButton.LeftButton)
     assert actions.calls == [("activate_model", (good,)), ("rollback_model", ())]
-
-
-def test_preferences_set_the_reader(qtbot: QtBot, shown: Shown, models: ReviewModels) -> None:
-    window, actions = shown
-    dialog: PreferencesDialog = opened(window, "preferences")
-    dialog.reader.setText("  Dr B ")
-    dialog.accept()
-    assert actions.named("set_reader") == [("Dr B",)]
-    models.preferences.reader = "Dr B"
-    assert "Dr B" in window.reader_text.text()
 
 
 def test_help_lists_every_action_and_finds_them(shown: Shown) -> None:

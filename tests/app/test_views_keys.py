@@ -47,7 +47,6 @@ def preferences(window: MainWindow) -> PreferencesDialog:
     window.command_actions["preferences"].trigger()
     dialog = window.command_target.dialog("preferences")
     assert isinstance(dialog, PreferencesDialog)
-    dialog.pages.setCurrentWidget(dialog.keys)
     return dialog
 
 
@@ -104,13 +103,17 @@ def test_every_key_of_the_real_table_is_one_key_in_its_usual_spelling(shown: Sho
             assert refusal(shown[0].default_commands, item.id, key) == ""
 
 
+def owner_of(window: MainWindow, key: str) -> Command:
+    return next(item for item in window.commands if key in item.shortcuts)
+
+
 def test_a_key_pressed_in_the_preferences_holds_at_once(qtbot: QtBot, shown: Shown, models: ReviewModels) -> None:
     window, actions = shown
     page = preferences(window).keys
     page.select("fit")
-    qtbot.keyClick(page.edit, Qt.Key.Key_K, Qt.KeyboardModifier.ControlModifier)
-    assert actions.named("set_keys") == [({"fit": "Ctrl+K"},)]
-    assert "(Ctrl+K)" in window.command_actions["fit"].toolTip()
+    qtbot.keyClick(page.edit, Qt.Key.Key_F8, Qt.KeyboardModifier.ControlModifier)
+    assert actions.named("set_keys") == [({"fit": "Ctrl+F8"},)]
+    assert "(Ctrl+F8)" in window.command_actions["fit"].toolTip()
     window.command_target.dialogs.close()
     window.activateWindow()
     qtbot.waitUntil(window.isActiveWindow)
@@ -118,35 +121,36 @@ def test_a_key_pressed_in_the_preferences_holds_at_once(qtbot: QtBot, shown: Sho
     models.viewer.zoom_by(4.0)
     qtbot.keyClick(window.slice_view, Qt.Key.Key_F)
     assert models.viewer.zoom == 4.0
-    qtbot.keyClick(window.slice_view, Qt.Key.Key_K, Qt.KeyboardModifier.ControlModifier)
+    qtbot.keyClick(window.slice_view, Qt.Key.Key_F8, Qt.KeyboardModifier.ControlModifier)
     assert models.viewer.zoom == 1.0
 
 
 def test_a_key_of_another_action_is_refused_and_its_owner_named(qtbot: QtBot, shown: Shown) -> None:
     window, actions = shown
+    owner = owner_of(window, "A").text.rstrip("…")
     page = preferences(window).keys
     page.select("fit")
     qtbot.keyClick(page.edit, Qt.Key.Key_A)
     assert actions.named("set_keys") == []
-    assert "Agree" in page.message.text()
+    assert f"“{owner}”" in page.message.text()
     assert page.edit.keySequence().toString() == "F"
     page.select("about")
-    assert "Agree" not in page.message.text()
+    assert f"“{owner}”" not in page.message.text()
 
 
 def test_keys_are_taken_away_and_given_back(qtbot: QtBot, shown: Shown, models: ReviewModels) -> None:
     window, _ = shown
     page = preferences(window).keys
+    page.select("fit")
     assert not page.reset.isEnabled()
     assert not page.reset_all.isEnabled()
-    page.select("fit")
     qtbot.mouseClick(page.none, Qt.MouseButton.LeftButton)
     assert window.command_actions["fit"].shortcuts() == []
-    page.select("agree")
+    page.select("smoothing")
     qtbot.keyClick(page.edit, Qt.Key.Key_F)
     page.select("fit")
     qtbot.mouseClick(page.reset, Qt.MouseButton.LeftButton)
-    assert "Agree" in page.message.text()
+    assert "Smoothing" in page.message.text()
     assert models.keys.chosen["fit"] == ""
     qtbot.mouseClick(page.reset_all, Qt.MouseButton.LeftButton)
     assert models.keys.chosen == {}
@@ -166,23 +170,22 @@ def test_texts_follow_the_keys(qtbot: QtBot, shown: Shown, models: ReviewModels)
     window.command_actions["help"].trigger()
     dialog = window.command_target.dialog("help")
     assert isinstance(dialog, HelpDialog)
-    models.preferences.reader = ""
-    models.keys.choose({"preferences": "F9", "preset_bone": "F8", "search": "Ctrl+G"})
-    assert "F9" in dialog.text.toPlainText()
-    assert "(F9)" in window.reader_text.text()
-    assert any(window.presets.itemText(row) == "F8  Bone" for row in range(window.presets.count()))
-    assert "Ctrl+F" not in dialog.text.toPlainText()
+    models.keys.choose({"cancel": "Ctrl+F9", "preset_bone": "Ctrl+F8"})
+    assert "Ctrl+F9" in dialog.text.toPlainText()
+    assert "Ctrl+." not in dialog.text.toPlainText()
+    assert "(Ctrl+F9)" in window.job_status.cancel.toolTip()
+    assert any(window.presets.itemText(row) == "Ctrl+F8  Bone" for row in range(window.presets.count()))
 
 
 def test_bad_keys_of_the_settings_become_one_notice(qtbot: QtBot, resources: Path) -> None:
     models = ReviewModels()
-    models.keys.choose({"fit": "A", "gone": "F9", "about": "F2"})
+    models.keys.choose({"fit": "O", "gone": "F9", "about": "Ctrl+F2"})
     window, _ = show_window(qtbot, models, resources)
     (notice,) = models.notices.notices
-    assert "agree" in notice.message
+    assert "fit: O is the key of overlays" in notice.message
     assert "gone" in notice.message
     assert [key.toString() for key in window.command_actions["fit"].shortcuts()] == ["F"]
-    assert [key.toString() for key in window.command_actions["about"].shortcuts()] == ["F2"]
+    assert [key.toString() for key in window.command_actions["about"].shortcuts()] == ["Ctrl+F2"]
 
 
 def test_keys_are_kept_in_the_settings_and_bad_ones_dropped_one_by_one(tmp_path: Path) -> None:
@@ -195,9 +198,9 @@ def test_keys_are_kept_in_the_settings_and_bad_ones_dropped_one_by_one(tmp_path:
     assert "keys.about" in loaded.problems[0]
 
 
-def test_the_page_of_keys_has_nothing_to_save(shown: Shown) -> None:
-    dialog = preferences(shown[0])
-    box = dialog.findChild(QDialogButtonBox)
-    assert not box.button(QDialogButtonBox.StandardButton.Save).isVisible()
-    dialog.pages.setCurrentIndex(0)
-    assert box.button(QDialogButtonBox.StandardButton.Save).isVisible()
+def test_the_preferences_have_nothing_to_save(qtbot: QtBot, shown: Shown) -> None:
+    window, _ = shown
+    box = preferences(window).findChild(QDialogButtonBox)
+    (close,) = box.buttons()
+    qtbot.mouseClick(close, Qt.MouseButton.LeftButton)
+    assert window.command_target.dialog("preferences") is None

@@ -76,7 +76,7 @@ def commands(target: FileTarget) -> tuple[Command, ...]:
             "preferences",
             "Preferences…",
             ("Ctrl+,",),
-            "The reader's name, and the keys",
+            "Change the keys of all actions",
             "File",
             target.open_preferences,
         ),

@@ -40,9 +40,7 @@ class FileCommands(Target):
     def open_preferences(self) -> None:
         """Open the preferences."""
         keys = KeysPage(self._window.default_commands, self._models.keys, self._actions)
-        self._dialogs.show(
-            "preferences", PreferencesDialog(self._models.preferences, keys, self._actions, self._window)
-        )
+        self._dialogs.show("preferences", PreferencesDialog(keys, self._window))
 
     def close_window(self) -> None:
         """Close the window."""
