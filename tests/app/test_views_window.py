@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from app.views.panels.study_list import badge
 from PySide6.QtCore import QEvent, QMimeData, QPoint, QPointF, Qt, QTimer, QUrl
 from PySide6.QtGui import QColor, QDropEvent, QMouseEvent, QWheelEvent
 from PySide6.QtWidgets import QAbstractButton, QApplication, QComboBox, QLineEdit, QListView, QTreeView, QWidget
@@ -17,7 +18,6 @@ from shiboken6 import isValid
 
 from app.tools.registry import tools
 from app.viewmodels.display import to_gray
-from app.viewmodels.findings import FeedbackView
 from app.viewmodels.jobs import JobRow
 from app.viewmodels.notices import Notice
 from app.viewmodels.review import ReviewModels
@@ -26,8 +26,8 @@ from app.viewmodels.viewer import PRESETS, SeriesInfo
 from app.views import theme
 from app.views.commands.base import checked
 from app.views.main_window import MainWindow
-from app.views.panels.findings_items import MARK_PX, ROW_ROLE, SLIM_BAR_PX, UNCALIBRATED_SIGN, VALUE_ROLE, VERDICT_PX
-from app.views.panels.study_list import badge
+from app.views.panels.findings_delegate import MARK_PX, SLIM_BAR_PX, VERDICT_PX
+from app.views.panels.findings_items import ROW_ROLE, UNCALIBRATED_SIGN, VALUE_ROLE
 from app.views.slice_view import SliceItem, SliceView
 from engine.findings.catalogue import Catalogue
 from tests.support.analyses import HELD_OUT, NOTICE, acquired_weights, make_analysis, make_volume
@@ -356,15 +356,12 @@ def test_letters_typed_into_the_search_box_are_no_verdicts(qtbot: QtBot, shown: 
     assert actions.calls == []
 
 
-def test_uncovered_findings_say_so_and_cannot_be_judged(qtbot: QtBot, shown: Shown, models: ReviewModels) -> None:
-    window, actions = shown
+def test_uncovered_findings_say_so(shown: Shown, models: ReviewModels) -> None:
+    window, _ = shown
     models.findings.selected_key = HELD_OUT[0]
     tree = window.findings_panel.tree
     assert "not covered by this model" in str(tree.currentIndex().data())
     assert "0.0" not in str(tree.currentIndex().data())
-    qtbot.keyClick(window.slice_view, Qt.Key.Key_A)
-    window.feedback_box.give("agree")
-    assert actions.calls == []
     assert "Not covered" in window.feedback_box.statement.text()
 
 
@@ -383,56 +380,6 @@ def test_clicking_a_row_selects_it_everywhere(qtbot: QtBot, shown: Shown, models
     assert models.findings.selected_key != key
     qtbot.keyClick(tree, Qt.Key.Key_N, Qt.KeyboardModifier.ShiftModifier)
     assert models.findings.selected_key == key
-
-
-@pytest.mark.parametrize(("key", "verdict"), [("A", "agree"), ("D", "disagree"), ("U", "unsure")])
-def test_a_verdict_key_saves_once(qtbot: QtBot, shown: Shown, models: ReviewModels, key: str, verdict: str) -> None:
-    window, actions = shown
-    box = window.feedback_box
-    box.reason.setCurrentIndex(box.reason.findData("artefact"))
-    box.comment.setText("  streaks ")
-    qtbot.keyClick(window.slice_view, getattr(Qt.Key, f"Key_{key}"))
-    assert actions.calls == [("submit_verdict", (models.findings.selected_key, verdict, "artefact", "streaks"))]
-
-
-def test_the_verdict_saved_is_shown_and_undo_asks_for_it(qtbot: QtBot, shown: Shown, models: ReviewModels) -> None:
-    window, actions = shown
-    key = models.findings.selected_key
-    assert key is not None
-    qtbot.mouseClick(window.feedback_box.buttons["disagree"], Qt.MouseButton.LeftButton)
-    assert not window.feedback_box.buttons["disagree"].isChecked()
-    models.findings.set_feedback({key: FeedbackView("disagree", "missed", "see slice 4", "Dr Test", "14:02")})
-    box = window.feedback_box
-    assert box.buttons["disagree"].isChecked()
-    assert not box.buttons["agree"].isChecked()
-    assert box.reason.currentData() == "missed"
-    assert box.comment.text() == "see slice 4"
-    assert "Dr Test" in box.current.text()
-    assert "14:02" in box.current.text()
-    assert window.findings_panel.progress.text() == "1 of 75 reviewed"
-    qtbot.keyClick(window.slice_view, Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
-    assert actions.named("undo_verdict") == [()]
-    models.findings.set_feedback({})
-    assert not box.buttons["disagree"].isChecked()
-    assert box.comment.text() == ""
-
-
-def test_a_changed_comment_is_saved_under_the_standing_verdict(
-    qtbot: QtBot, shown: Shown, models: ReviewModels
-) -> None:
-    window, actions = shown
-    key = models.findings.selected_key
-    assert key is not None
-    box = window.feedback_box
-    qtbot.keyClicks(box.comment, "early")
-    qtbot.keyClick(box.comment, Qt.Key.Key_Return)
-    assert actions.calls == []
-    models.findings.sort_order = "value"
-    assert box.comment.text() == "early"
-    models.findings.set_feedback({key: FeedbackView("agree", "", "early")})
-    qtbot.keyClicks(box.comment, " bird")
-    qtbot.keyClick(box.comment, Qt.Key.Key_Return)
-    assert actions.calls == [("submit_verdict", (key, "agree", "", "early bird"))]
 
 
 def test_what_went_wrong_on_the_way_stands_beside_the_numbers(
@@ -528,7 +475,7 @@ def test_an_empty_window_invites(qtbot: QtBot, resources: Path) -> None:
     assert window.findings_panel.status.text() == "No study is open."
     assert window.feedback_box.title.text() == "No finding selected"
     assert not any(
-        window.command_actions[name].isEnabled() for name in ("analyse", "volume", "agree", "jump", "cancel")
+        window.command_actions[name].isEnabled() for name in ("analyse", "volume", "present", "jump", "cancel")
     )
     for command in ("next", "last", "fit", "cine", "next_finding", "next_study", "preset_bone", "undo"):
         window.command_actions[command].trigger()

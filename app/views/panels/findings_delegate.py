@@ -14,7 +14,7 @@ from engine.findings.catalogue import Urgency
 
 MARK_PX, VERDICT_PX = 18, 18
 SLIM_BAR_PX, WIDE_BAR_PX, BESIDE_BAR_PX = 40, 110, 370
-COMPACT_BAR_PX, COMPACT_BESIDE_PX = 24, 290
+COMPACT_BAR_PX, COMPACT_BESIDE_PX = 24, 310
 ROOMY_PX = 7
 BAR_GROUND = QColor("#262c33")
 NOT_COVERED = ("not covered by this model", "not covered", "–")
