@@ -48,7 +48,7 @@ class HelpDialog(QDialog):
         self.search.textChanged.connect(self._show)
         bind(self, keys.changed, self._show)
         self._show()
-        self.resize(680, 620)
+        self.resize(760, 640)
 
     def _show(self, *_: object) -> None:
         self.text.setHtml(help_html(self._table(), self.search.text()))
@@ -64,7 +64,7 @@ def help_html(commands: tuple[Command, ...], needle: str = "") -> str:
         kept = [row for row in rows if wanted in " ".join(row).casefold()]
         if kept:
             lines = "".join(
-                f"<tr><td width='170'><b>{name}</b></td><td width='220'>{text}</td>"
+                f"<tr><td width='26%'><b>{name}</b></td><td width='32%'>{text}</td>"
                 f"<td style='color:#99a3ae'>{note}</td></tr>"
                 for name, text, note in kept
             )
