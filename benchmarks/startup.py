@@ -169,11 +169,12 @@ def session(home: Path) -> int:
     if not wait(lambda: models.viewer.volume is not None, 60):
         return _gave_up(application, "the demo was not opened")
     heartbeat.tell("opened")
-    if not wait(lambda: bool(models.studies.rows) and all(r.state == "analysed" for r in models.studies.rows), 300):
+    if not wait(lambda: application.demo_settled, 300):
         return _gave_up(application, "the demo was not analysed")
     heartbeat.tell("analysed")
     for row in [row for row in models.findings.rows if row.covered][:3]:
-        application.submit_verdict(row.key, "agree" if row.positive else "disagree", "", "")
+        models.findings.selected_key = row.key
+        models.feedback.give("present" if row.positive else "absent")
     application.start_retraining(RetrainOptions(epochs=EPOCHS))
     if not wait(lambda: models.training.state in ("finished", "failed"), 500) or models.training.state == "failed":
         return _gave_up(application, f"the retraining did not finish: {models.training.message}")

@@ -23,7 +23,6 @@ from PySide6.QtWidgets import (
 from app.viewmodels.actions import ReviewActions
 from app.viewmodels.notices import Notice
 from app.viewmodels.review import ReviewModels
-from app.viewmodels.statements import Statement
 from app.views import theme
 from app.views.bindings import bind
 from app.views.cine import Cine
@@ -189,7 +188,6 @@ class MainWindow(QMainWindow):
         bind(self, models.viewer.tool_changed, self._follow_tool)
         bind(self, models.viewer.probe_changed, self._follow_probe)
         bind(self, models.library.changed, self._show_banner)
-        bind(self, models.feedback.given, self._submit)
         bind(self, models.reading.reader_wanted, self._ask_reader)
         bind(self, models.reading.changed, self._show_reader)
         bind(self, models.viewer.marks.refused, self._refuse_mark)
@@ -259,9 +257,6 @@ class MainWindow(QMainWindow):
         reading, keys = self.models.reading, self.models.keys
         who = f"Reader: {reading.reader}" if reading.reader else f"No reader chosen{keys.hint('readers')}"
         self.reader_text.setText(" · ".join(part for part in (who, reading.state_text(keys.first)) if part))
-
-    def _submit(self, statements: tuple[Statement, ...]) -> None:
-        self.review_actions.feedback.submit(statements)
 
     def _ask_reader(self) -> None:
         self.command_actions["readers"].trigger()

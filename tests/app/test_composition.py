@@ -17,6 +17,7 @@ from app.views.main_window import MainWindow
 from engine.findings.catalogue import Catalogue
 from engine.store.repository import Store
 from tests.support.models import write_random_package
+from tests.support.reading import state
 
 WAIT_MS = 120_000
 
@@ -58,7 +59,7 @@ def status(application: Application) -> str:
 def open_and_analyse(application: Application, qtbot: QtBot, path: Path) -> None:
     application.open_paths([path])
     qtbot.waitUntil(lambda: status(application) == "analysed", timeout=WAIT_MS)
-    qtbot.waitUntil(lambda: application.models.studies.rows[0].state == "analysed", timeout=WAIT_MS)
+    qtbot.waitUntil(lambda: application.models.worklist.rows[0].n_positive is not None, timeout=WAIT_MS)
 
 
 def test_from_a_folder_to_a_verdict_that_is_there_after_a_restart(
@@ -73,35 +74,30 @@ def test_from_a_folder_to_a_verdict_that_is_there_after_a_restart(
     assert models.viewer.n_slices == 28
     assert models.findings.n_covered == 20
     assert models.evidence.view is not None
-    assert models.studies.rows[0].n_positive == models.findings.n_positive
+    assert models.worklist.rows[0].n_positive == models.findings.n_positive
 
     key = next(row.key for row in models.findings.rows if row.covered)
     row = models.findings.row(key)
     models.viewer.slice_index = 11
-    application.submit_verdict(key, "disagree", "artefact", "motion")
+    state(application.models, key, "absent" if row.positive else "present", "motion")
     qtbot.waitUntil(lambda: models.findings.row(key).feedback is not None)
     with Store.open(paths.store_file) as store:
-        (record,) = store.feedback_history(models.studies.rows[0].series_uid)
+        (record,) = store.feedback_history(models.worklist.rows[0].series_uid)
     assert record.present is (not row.positive)
     assert record.probability == pytest.approx(row.value)
     assert record.sop_instance_uids == (models.viewer.volume.sop_instance_uids[11],)  # type: ignore[union-attr]
-    assert (record.reader, record.mode, record.reason, record.comment) == (
-        "Dr Test",
-        "ai_seen",
-        "artefact",
-        "motion",
-    )
+    assert (record.reader, record.mode, record.verdict, record.comment) == ("Dr Test", "ai_seen", "disagree", "motion")
     application.close()
 
     again = start()
     uid = record.series_uid
-    qtbot.waitUntil(lambda: again.models.studies.row(uid) is not None, timeout=WAIT_MS)
+    qtbot.waitUntil(lambda: again.models.worklist.row(uid) is not None, timeout=WAIT_MS)
     again.select_series(uid)
     qtbot.waitUntil(lambda: status(again) == "analysed", timeout=WAIT_MS)
     stands = again.models.findings.row(key).feedback
     assert stands is not None
-    assert (stands.verdict, stands.comment) == ("disagree", "motion")
-    again.undo_verdict()
+    assert (stands.answer, stands.comment) == ("absent" if row.positive else "present", "motion")
+    again.feedback.undo()
     qtbot.waitUntil(lambda: again.models.findings.row(key).feedback is None)
 
 
@@ -119,7 +115,7 @@ def test_a_killed_worker_costs_the_running_analysis_only(
     assert application.models.viewer.volume is not None, "the picture stays"
     if status(application) == "failed":  # The kill came while the analysis was running, as it nearly always does.
         assert "ended unexpectedly" in application.models.findings.status.reason
-        application.analyse(application.models.studies.rows[0].series_uid)
+        application.analyse(application.models.worklist.rows[0].series_uid)
         qtbot.waitUntil(lambda: status(application) == "analysed", timeout=WAIT_MS)
     qtbot.waitUntil(lambda: application.compute.pid not in (None, killed), timeout=WAIT_MS)
 
@@ -149,7 +145,7 @@ def test_bad_input_becomes_a_notice_and_leaves_the_list_as_it_was(
     application.open_paths([tmp_path / "nowhere"])
     qtbot.waitUntil(lambda: len(application.models.notices.notices) == 2, timeout=WAIT_MS)
     assert "nowhere" in application.models.notices.notices[1].message
-    assert not application.models.studies.rows
+    assert not application.models.worklist.rows
 
 
 def test_another_active_model_gives_its_own_analysis(
@@ -183,7 +179,7 @@ def test_corrections_are_exported(
     application = start()
     open_and_analyse(application, qtbot, ge_tilt)
     key = next(row.key for row in application.models.findings.rows if row.covered)
-    application.submit_verdict(key, "agree", "", "")
+    state(application.models, key, "present")
     target = tmp_path / "corrections.csv"
     application.export_corrections("csv", target)
     qtbot.waitUntil(target.exists, timeout=WAIT_MS)

@@ -22,6 +22,7 @@ from engine.progress import NULL_CONTEXT
 from engine.store.repository import Store
 from tests.support import scripted_worker
 from tests.support.models import write_random_package
+from tests.support.reading import state
 
 WAIT_MS = 120_000
 
@@ -53,7 +54,7 @@ def show_refused(application: Application, qtbot: QtBot, path: Path) -> str:
     application.open_paths([path])
     qtbot.waitUntil(lambda: application.models.findings.status.kind == "refused", timeout=WAIT_MS)
     qtbot.waitUntil(lambda: not application.runner.running, timeout=WAIT_MS)
-    return application.models.studies.rows[0].series_uid
+    return application.models.worklist.rows[0].series_uid
 
 
 def test_a_verdict_reaches_a_store_that_another_program_holds_while_we_close(
@@ -65,7 +66,7 @@ def test_a_verdict_reaches_a_store_that_another_program_holds_while_we_close(
     other.execute("BEGIN IMMEDIATE")
     release = threading.Timer(6.0, lambda: other.execute("ROLLBACK"))
     release.start()
-    application.submit_verdict(next(iter(catalogue)), "disagree", "", "said while closing")
+    state(application.models, next(iter(catalogue)), "absent", "said while closing")
     application.close()
     with Store.open(paths.store_file, read_only=True) as store:
         kept = [record.comment for record in store.feedback_history(uid)]
@@ -92,7 +93,7 @@ def test_a_verdict_given_without_an_analysis_is_blind(
 ) -> None:
     application = start()
     uid = show_refused(application, qtbot, shared_data / "head_small_not_hu")
-    application.submit_verdict(next(iter(catalogue)), "disagree", "", "")
+    state(application.models, next(iter(catalogue)), "absent")
     application.close()
     with Store.open(paths.store_file, read_only=True) as store:
         (record,) = store.feedback_history(uid)
@@ -122,7 +123,7 @@ def test_a_model_activated_during_an_analysis_analyses_the_series_in_view(
     qtbot.waitUntil(lambda: not application.runner.running, timeout=WAIT_MS)
     assert {identity.digest for identity in shown if identity is not None} == {second}
     assert models.findings.n_covered == 5
-    uid = models.studies.rows[0].series_uid
+    uid = models.worklist.rows[0].series_uid
     assert session.store.require().latest_analysis(uid, first) is not None, "what was computed is kept"
     assert session.store.require().latest_analysis(uid, second) is not None
 

@@ -12,6 +12,7 @@ from app.composition import Application
 from app.operations.models import open_library
 from app.settings import AppPaths, Settings
 from app.viewmodels.actions import RetrainOptions
+from tests.support.reading import state
 from tests.trainer.conftest import tiny_config
 from trainer.training import PACKAGE_FOLDER, run_training
 
@@ -37,11 +38,11 @@ def application(home: Path, qtbot: QtBot, resources: Path) -> Iterator[Applicati
     application.start()
     application.open_demo()
     qtbot.waitUntil(lambda: application.demo_settled, timeout=WAIT_MS)
-    for row in application.models.studies.rows:
+    for row in application.models.worklist.rows:
         application.select_series(row.series_uid)
         qtbot.waitUntil(lambda: application.models.findings.status.kind == "analysed", timeout=WAIT_MS)
-        for key in [item.key for item in application.models.findings.rows if item.covered][:3]:
-            application.submit_verdict(key, "disagree", "", "")
+        for item in [item for item in application.models.findings.rows if item.covered][:3]:
+            state(application.models, key := item.key, "absent" if item.positive else "present")
             qtbot.waitUntil(lambda key=key: application.models.findings.row(key).feedback is not None)
     yield application
     application.close()
@@ -54,7 +55,7 @@ def test_a_candidate_is_trained_compared_and_made_active_or_not(application: App
     assert parent is not None
     application.plan_retraining()
     qtbot.waitUntil(lambda: models.training.plan.n_reviewed > 0, timeout=WAIT_MS)
-    assert models.training.plan.n_studies == len(models.studies.rows)
+    assert models.training.plan.n_studies == len(models.worklist.rows)
     assert models.training.plan.blocked == ""
 
     train(application, qtbot)

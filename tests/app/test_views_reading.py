@@ -58,6 +58,8 @@ def room(rooms, qtbot: QtBot) -> ReadingRoom:  # type: ignore[no-untyped-def]
 
 
 def press(qtbot: QtBot, room: ReadingRoom, key: Qt.Key, modifier: Qt.KeyboardModifier = PLAIN) -> None:
+    room.window.activateWindow()
+    qtbot.waitUntil(room.window.isActiveWindow)
     room.window.slice_view.setFocus()
     qtbot.keyClick(room.window.slice_view, key, modifier)
     room.settle(qtbot)

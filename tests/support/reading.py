@@ -15,6 +15,7 @@ from app.jobs.compute_process import ComputeProcess
 from app.jobs.runner import JobRunner
 from app.settings import AppPaths, Settings
 from app.viewmodels.review import ReviewModels
+from app.viewmodels.statements import Answer
 from app.viewmodels.viewer import SeriesInfo
 from engine.analysis import Analysis
 from engine.findings.catalogue import Catalogue
@@ -27,6 +28,14 @@ from tests.support.analyses import make_analysis, make_volume
 from tests.support.window import RecordingActions, show_window
 
 SERIES = ("1.2.3", "1.2.4")
+
+
+def state(models: ReviewModels, key: str, answer: Answer, comment: str = "") -> None:
+    """State something on a finding as the window does."""
+    models.findings.selected_key = key
+    if comment:
+        models.feedback.edit(comment=comment)
+    models.feedback.give(answer)
 
 
 class ReadingRoom:
@@ -48,6 +57,7 @@ class ReadingRoom:
         self.session.run(lambda context: self.session.store.open(), lane="store", title="Opening", cancellable=False)
         self.changes: list[dict[str, object]] = []
         self.feedback = FeedbackController(self.session)
+        self.models.feedback.given.connect(self.feedback.submit)
         self.reading = ReadingController(self.session, self.feedback, lambda **change: self.changes.append(change))
         self.agreement = AgreementController(self.session, self.open)
         self.models.show_analysis(catalogue, None)

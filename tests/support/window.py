@@ -108,6 +108,7 @@ def fill_worklist(models: ReviewModels, *rows: WorklistRow) -> None:
 def filled_models(catalogue: Catalogue, **analysis: Any) -> ReviewModels:
     """Return view-models with one analysed study of 12 slices open."""
     models = ReviewModels("Dr Test")
+    models.reading.open("1.2.3")
     fill_worklist(models, study_row("1.2.3", state="analysed", n_positive=3, urgency="critical", priority=3003))
     models.worklist.current_uid = "1.2.3"
     models.worklist.show_current(series_item("1.2.3", state="analysed", n_positive=3, urgency="critical"))
