@@ -62,7 +62,8 @@ def markdown(report: EvaluationReport) -> str:
         "# Evaluation",
         "",
         f"{report.n_studies} studies of {report.n_patients} patients, labels from {report.table}; {report.n_skipped} "
-        f"rows could not be used. {_left_out(report)}Unknown labels do not count. Research use only; not for diagnosis.",
+        f"rows could not be used. {_left_out(report)}Unknown labels do not count. Research use only; not for "
+        "diagnosis.",
         "",
         *(line for model in report.models for line in _model_lines(model)),
         *([] if report.comparison is None else _comparison_lines(report, report.comparison)),

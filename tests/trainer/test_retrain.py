@@ -198,6 +198,7 @@ def test_held_out_patients_are_never_trained_on(tiny_run: TinyRun, tmp_path: Pat
     own = own_features(series, parent, fraction, default_registry())
     assert (len(own.train), len(own.heldout)) == (2, 2)
     assert not {study.identifier for study in own.train} & {study.identifier for study in own.heldout}
+    assert {study.patient_key for study in own.heldout} == {s.patient_key for s in series if s.heldout(fraction)}
     config = ALL_TRAINED.model_copy(update={"heldout_fraction": fraction})
     finished = run_retraining(_request(tiny_run, store, tmp_path / "out", config), lambda event: None)
     assert finished.comparison_path is not None
