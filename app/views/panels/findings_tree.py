@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from PySide6.QtCore import QItemSelectionModel, QModelIndex, Qt
-from PySide6.QtGui import QFont, QResizeEvent
+from PySide6.QtGui import QFont, QKeyEvent, QResizeEvent
 from PySide6.QtWidgets import QTreeView, QWidget
 
 from app.viewmodels.findings import FindingsModel
@@ -120,6 +120,17 @@ class FindingsTree(QTreeView):
             self.scheduleDelayedItemsLayout()
 
     # -- from the reader ----------------------------------------------------------------------------------------
+
+    def keyPressEvent(self, event: QKeyEvent) -> None:
+        """Let left and right go from column to column where there are two; a tree's own go to the category."""
+        step = {Qt.Key.Key_Left: -1, Qt.Key.Key_Right: 1}.get(Qt.Key(event.key()), 0)
+        current = self.currentIndex()
+        if step and self.items.columnCount() > 1 and self.items.row_at(current) is not None:
+            beside = current.siblingAtColumn(current.column() + step)
+            if self.items.row_at(beside) is not None:
+                self.setCurrentIndex(beside)
+            return
+        super().keyPressEvent(event)
 
     def _choose(self, current: QModelIndex) -> None:
         row = self.items.row_at(current)
