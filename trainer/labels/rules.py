@@ -47,7 +47,8 @@ def _words(*alternatives: str) -> re.Pattern[str]:
 _STATEMENT = (
     ";", "but", "however", "although", "though", "except", "which", "aside from", "other than", "apart from",
     "there (?:is|are)",
-    "(?:is|are) (?:again )?(?:noted|seen|present)", "demonstrates?", "shows?", "now",
+    "(?:is|are) (?:again )?(?:noted|seen|present)", "demonstrates?", "shows?", "now", "allowing for",
+    "given", "accounting for", "leaving",
 )  # fmt: skip
 _END_OF_STATEMENT = _words(*_STATEMENT)
 _END_OF_PHRASE = _words(*_STATEMENT, ",", "with", "without", "due to", "secondary to", "no")
@@ -66,8 +67,8 @@ _CUES = (
             r"(?:no|without|no evidence (?:of|for)) (?:definite |evidence of )?(?:new|recurrent|residual or recurrent)",
             "history of", "indication", "evaluate for", "evaluation for", "rule out", "assess for", "query",
             "to exclude",
-            "(?:for|post|following|after) "
-            "(?:evacuation|resection|removal|repair|treatment|drainage|clipping|coiling) of",
+            "(?:evacuation|resection|repair|treatment|drainage|clipping|coiling) of",
+            "(?:not sensitive|insensitive) (?:to|for)", "(?:favored|more likely) (?:over|than)",
             "if", "risk of", "rather than", "could be missed",
         ),
         _END_OF_PHRASE,
@@ -97,19 +98,20 @@ _CUES = (
     Cue(
         Said.DENIED,
         _words(
-            "no", "not", "without", "negative for", "free of", "absence of", "absent", "never", "neither", "nor",
+            "no", "without", "negative for", "free of", "absence of", "absent", "never", "neither", "nor",
             "none of", "rules out", "excludes",
         ),
         _END_OF_STATEMENT,
     ),
     Cue(
         Said.RESOLVED,
-        _words("(?:resolution|clearing|removal|disappearance) of", "resolved"),
+        _words("(?:resolution|clearing|removal|disappearance) of", "resolved", "not"),
         _END_OF_PHRASE,
     ),
     Cue(
         Said.RESOLVED,
-        _words("(?:has|have|had) (?:\\w+ )?(?:resolved|cleared|disappeared|been removed)", "no longer"),
+        _words("(?:has|have|had) (?:\\w+ )?(?:resolved|cleared|disappeared|been removed)", "removed",
+            "no longer (?:seen|visible|visualized|identified|evident|present)"),
         _BACKWARDS_END,
         forwards=False,
     ),

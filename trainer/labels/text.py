@@ -21,6 +21,7 @@ _SPELLING = tuple(
         (r"\bw/o\b", "without"),
         (r"\bw/", "with "),
         (r"\bvs\b\.?", "versus"),
+        (r"\b(?:right to left|left to right|leftward|rightward) (?:midline )?shift\b", "midline shift"),
         (r"\bhydrocephalic\b", "hydrocephalus"),
         (r"\b(sub|epi|extra)-dural\b", r"\1dural"),
         (r"\bsub-arachnoid\b", "subarachnoid"),
