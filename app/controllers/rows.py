@@ -71,7 +71,7 @@ def feedback_views(sheet: Sheet) -> dict[str, FeedbackView]:
             reason_code=record.reason_code,
             comment=record.comment,
             reader=record.reader,
-            time_text=local_time(record.created_utc),
+            time_text=short_time(record.created_utc),
             laterality=record.laterality,
             certainty=record.certainty,
             key_images=record.key_images,
@@ -82,6 +82,12 @@ def feedback_views(sheet: Sheet) -> dict[str, FeedbackView]:
         )
         for key, record in sheet.standing.items()
     }
+
+
+def short_time(utc: datetime) -> str:
+    """Return a time in the reader's own zone, without the date where that is today."""
+    local = utc.astimezone()
+    return local.strftime("%H:%M" if local.date() == datetime.now().astimezone().date() else "%Y-%m-%d %H:%M")
 
 
 def local_time(utc: datetime) -> str:

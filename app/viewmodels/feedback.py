@@ -124,8 +124,7 @@ class FeedbackModel:
             return "Not reviewed."
         feedback = row.feedback
         parts = (ANSWER_LABELS[feedback.answer], self.relation_text, feedback.reader, feedback.time_text)
-        undo = key_of("undo")
-        return f"{' · '.join(part for part in parts if part)} — saved.{f' {undo} undoes.' if undo else ''}"
+        return f"Saved: {' · '.join(part for part in parts if part)}"
 
     # -- from the reader ----------------------------------------------------------------------------------------
 
