@@ -136,7 +136,8 @@ def similar_rows(found: SimilarStudies, catalogue: Catalogue, listed: bool) -> l
 
 def similar_text(found: SimilarStudies, *, listed: bool) -> str:
     """Say what was compared, and what the number is and is not."""
-    left_out = f"; {found.n_excluded} of the same patient or study left out" if found.n_excluded else ""
+    others = max(found.n_excluded - 1, 0)  # one of them is the series itself
+    left_out = f"; {others} more of the same patient or study left out" if others else ""
     compared = f"{found.n_compared} series analysed by this model compared{left_out}."
     if not found.studies:
         return f"No other study in the store has been analysed by this model yet. {compared}"

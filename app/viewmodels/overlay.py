@@ -28,6 +28,7 @@ NO_GRID = (
     "Analyse again."
 )
 TOO_STEEP = "The acquired slices cross the prepared ones too steeply for a map to be laid over them."
+PARTLY = "Drawn where it meets the slice in view."
 APART = "Prepared slice {number} does not meet the slice in view."
 
 
@@ -59,11 +60,14 @@ class OverlayPicture:
         As in `Meeting`.
     limit
         The value at the ends of the colour scale.
+    whole
+        Whether the two slices meet all over; if not, the map is drawn where they do.
     """
 
     rgba: NDArray[np.uint8]
     stored_from_map: NDArray[np.float64]
     limit: float
+    whole: bool
 
 
 @dataclass(frozen=True)
@@ -136,7 +140,9 @@ class OverlayModel:
             return Legend(f"{choice.label}: not drawn", (f"{place}.", self._reason))
         label = explanation.analysis.finding(drawn.finding_key).label
         limit = self._picture.limit
-        return Legend(drawn.label, (label, f"{place}, {choice.unit}", SENSITIVITY), f"−{limit:.2g}", f"+{limit:.2g}")
+        partly = () if self._picture.whole else (PARTLY,)
+        lines = (label, f"{place}, {choice.unit}", *partly, SENSITIVITY)
+        return Legend(drawn.label, lines, f"−{limit:.2g}", f"+{limit:.2g}")
 
     def _refresh(self, *_: object) -> None:
         key = self._key()
@@ -164,7 +170,8 @@ class OverlayModel:
         if not meeting.on_slice.any():
             return None, APART.format(number=drawn.slice_index + 1)
         limit = self._explanation.limit
-        return OverlayPicture(paint(drawn, limit, self._opacity, meeting.on_slice), meeting.stored_from_map, limit), ""
+        rgba = paint(drawn, limit, self._opacity, meeting.on_slice)
+        return OverlayPicture(rgba, meeting.stored_from_map, limit, bool(meeting.on_slice.all())), ""
 
 
 def meet(grid: PreparedGrid, prepared: int, geometry: VolumeGeometry, acquired: int) -> Meeting | None:

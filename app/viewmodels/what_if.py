@@ -16,6 +16,7 @@ NO_CALIBRATION = (
 )
 NO_SLICE = "not defined: without its only slice the study has no value"
 NO_SLICE_OF_VOLUME = "This model reads the whole volume at once, so no slice can be left out."
+FINE_BELOW = 0.02
 NO_EXPERTS = "This model has no experts."
 
 
@@ -70,7 +71,8 @@ class WhatIf:
             before, after = self.now >= self.operating_point, value >= self.operating_point
             if before != after:
                 crossing = f", {'above' if after else 'below'} the operating point {self.operating_point:.2f}"
-        return f"Without {name}: {value:.2f} instead of {self.now:.2f}{crossing}."
+        digits = 2 if abs(value - self.now) >= FINE_BELOW else 3
+        return f"Without {name}: {value:.{digits}f} instead of {self.now:.{digits}f}{crossing}."
 
     @property
     def sentence(self) -> str:

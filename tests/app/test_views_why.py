@@ -193,7 +193,7 @@ def test_what_if_draws_the_operating_point_and_jumps(qtbot: QtBot, shown: Shown,
 def test_a_map_is_asked_for_by_key_and_by_button_and_stopped(qtbot: QtBot, shown: Shown, models: ReviewModels) -> None:
     window, actions = shown
     page, model = window.evidence_panel.maps, models.explanation
-    models.evidence.tab = "maps"
+    models.evidence.tab, model.method = "maps", "gradcam"
     press(qtbot, window, Qt.Key.Key_M)
     qtbot.mouseClick(page.compute, Qt.MouseButton.LeftButton)
     assert len(actions.named("explanations.draw_map")) == 2

@@ -11,9 +11,10 @@ from app.viewmodels.explanation import CHOICES, ExplanationModel
 from app.views import theme
 from app.views.bindings import bind
 from app.views.why.chart import CENTRE, Chart, Scale, diverging, draw_colors, legend_bar, plot_area, tick
-from engine.explain.maps import Faithfulness, Score
+from engine.explain.maps import Faithfulness, Score, SliceMap
 
 OWN, LEDGER, RANDOM = theme.TOWARDS, QColor("#3ecf9b"), QColor("#99a3ae")
+Rows = list[tuple[str, Score, QColor]]
 NO_MEASURE = "Not measured for this map."
 LARGEST_PX, CURVE_PX = 320, 200
 MEANING = (
@@ -66,41 +67,41 @@ class FaithfulnessChart(Chart):
         self.setFocusPolicy(Qt.FocusPolicy.NoFocus)
         bind(self, model.changed, self.redraw)
 
-    def _measured(self) -> Faithfulness | None:
-        return None if self._model.current is None else self._model.current.faithfulness
-
     def empty_text(self) -> str:
         """Why there is nothing to show."""
         if self._model.current is None:
             return "Faithfulness is measured with every map."
-        return "" if self._measured() is not None else NO_MEASURE
+        return "" if self._model.current.faithfulness is not None else NO_MEASURE
 
     def draw(self, painter: QPainter, metrics: QFontMetrics) -> None:
         """Draw the curves, and the table of numbers beside them."""
-        measured = self._measured()
-        if measured is None:
+        drawn = self._model.current
+        measured = None if drawn is None else drawn.faithfulness
+        if drawn is None or measured is None:
             return
+        rows = score_rows(drawn, measured)
         table = metrics.horizontalAdvance("ledger's map  0.00  −0.00") + 40
         left = metrics.horizontalAdvance("+0.00") + 8
         beside = self.width() >= left + table + CURVE_PX
-        below = (2 if beside else 3 + len(score_rows(measured))) * metrics.height() + 6
+        below = (2 if beside else 3 + len(rows)) * metrics.height() + 6
         area = plot_area(self, left, table + 10 if beside else 10, below, metrics.height() + 4)
-        self._curves(painter, measured, area, metrics)
+        self._curves(painter, measured, rows, area, metrics)
         if beside:
-            self._table(painter, measured, QPointF(area.right() + 14, area.y() - metrics.height()), metrics)
-            self._words(painter, QPointF(area.right() + 14, area.y()), measured, metrics)
+            self._table(painter, measured, rows, QPointF(area.right() + 14, area.y() - metrics.height()), metrics)
+            self._words(painter, area.y() + (len(rows) + 0.5) * metrics.height(), area.right() + 14)
         else:
-            self._table(painter, measured, QPointF(left, area.bottom() + metrics.height() + 6), metrics)
+            self._table(painter, measured, rows, QPointF(left, area.bottom() + metrics.height() + 6), metrics)
 
-    def _curves(self, painter: QPainter, measured: Faithfulness, area: QRect, metrics: QFontMetrics) -> None:
+    def _curves(
+        self, painter: QPainter, measured: Faithfulness, rows: Rows, area: QRect, metrics: QFontMetrics
+    ) -> None:
         painter.fillRect(area, theme.PANEL)
         painter.setPen(theme.TEXT)
         painter.drawText(QPointF(area.x(), area.y() - 5), "Logit as patches are removed")
-        curves = score_rows(measured)
-        levels = np.concatenate([score.deletion for _, score, _ in curves])
+        levels = np.concatenate([score.deletion for _, score, _ in rows])
         top = max(float(levels.max()), float(levels.min()) + 1e-3)
         scale = Scale(float(levels.min()), top, area.top() + 5, area.bottom() - 5)
-        for _, score, color in curves:
+        for _, score, color in rows:
             self._curve(painter, measured, score, color, scale, area)
         for value in (scale.low, scale.high):
             tick(painter, area.left(), scale.y(value), f"{value:+.2f}")
@@ -121,14 +122,16 @@ class FaithfulnessChart(Chart):
         painter.drawPolyline(points)
         painter.setRenderHint(QPainter.RenderHint.Antialiasing, False)
 
-    def _table(self, painter: QPainter, measured: Faithfulness, place: QPointF, metrics: QFontMetrics) -> None:
+    def _table(
+        self, painter: QPainter, measured: Faithfulness, rows: Rows, place: QPointF, metrics: QFontMetrics
+    ) -> None:
         height, x = metrics.height(), place.x()
         numbers = x + 14 + metrics.horizontalAdvance("ledger's map") + 10
         second = numbers + metrics.horizontalAdvance("infid.") + 14
         painter.setPen(theme.MUTED)
         painter.drawText(QPointF(numbers, place.y() + metrics.ascent()), "infid.")
         painter.drawText(QPointF(second, place.y() + metrics.ascent()), "area")
-        for row, (name, score, color) in enumerate(score_rows(measured), start=1):
+        for row, (name, score, color) in enumerate(rows, start=1):
             y = place.y() + row * height
             painter.fillRect(QRectF(x, y + height / 2 - 2, 10, 3), color)
             painter.setPen(theme.TEXT)
@@ -136,10 +139,9 @@ class FaithfulnessChart(Chart):
             painter.drawText(QPointF(numbers, y + metrics.ascent()), infidelity_text(measured, score))
             painter.drawText(QPointF(second, y + metrics.ascent()), f"{score.area:+.2f}")
 
-    def _words(self, painter: QPainter, place: QPointF, measured: Faithfulness, metrics: QFontMetrics) -> None:
-        top = place.y() + (len(score_rows(measured)) + 0.5) * metrics.height()
+    def _words(self, painter: QPainter, top: float, left: float) -> None:
         painter.setPen(theme.MUTED)
-        room = QRectF(place.x(), top, self.width() - place.x() - 4, self.height() - top - 2)
+        room = QRectF(left, top, self.width() - left - 4, self.height() - top - 2)
         painter.drawText(room, int(Qt.AlignmentFlag.AlignLeft | Qt.TextFlag.TextWordWrap), MEANING)
 
     def text_at(self, position: QPointF) -> str:
@@ -147,10 +149,10 @@ class FaithfulnessChart(Chart):
         return MEANING
 
 
-def score_rows(measured: Faithfulness) -> list[tuple[str, Score, QColor]]:
+def score_rows(drawn: SliceMap, measured: Faithfulness) -> Rows:
     """Return what is drawn: the map, the ledger's where there is one and it is another, and a random one."""
     rows = [("this map", measured.own, OWN)]
-    if measured.ledger is not None:
+    if measured.ledger is not None and not (drawn.method == "ledger" and drawn.expert is None):
         rows.append(("ledger's map", measured.ledger, LEDGER))
     return [*rows, ("random map", measured.random, RANDOM)]
 
