@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from engine.explain.usage import ExpertUsage
 from engine.inference.calibrate import FindingCalibration
 from engine.inference.calibration_report import CalibrationReport
+from engine.models.backbones.spec import BackboneSpec
 from trainer.config import TrainConfig
 from trainer.evaluate import Evaluation
 from trainer.protocol import Comparison, FindingComparison, SetComparison
@@ -25,6 +26,7 @@ COMPARISON_METHOD = (
 
 def train_card(
     config: TrainConfig,
+    spec: BackboneSpec,
     evaluation: Evaluation,
     report: CalibrationReport,
     usage: ExpertUsage | None,
@@ -38,9 +40,8 @@ def train_card(
 **{config.notice}.** Research use only. Not a medical device; not for diagnosis.
 
 ## What it is
-{config.description}. Frozen backbone `{config.backbone}`; a Mixture of Low-Rank Experts
-(K = {config.molre.n_experts}, rank {config.molre.rank}, router width {config.molre.hidden}), attention pooling
-over slices and a linear head were trained.
+{config.description}. Frozen backbone `{config.backbone}`; {_trained_parts(config, spec)} and a linear head
+were trained.
 
 ## Data
 Only computer-generated phantoms: simple head shapes with painted findings and simulated noise. No scan of a person
@@ -57,7 +58,8 @@ To show how the program works, from opening a study to retraining, with a model 
   looks.
 - {len(evaluation.findings)} of the 75 findings are predicted; the others are not covered.
 - Features were computed once per study, without augmentation and without LoRA (`mode = "cached"`).
-- The classifier sees slices without regard to side: no laterality is claimed.
+- The classifier sees {"slices" if spec.dimensions == 2 else "volumes"} without regard to side: no laterality is
+  claimed.
 - The test set is small: below 10 positive or negative cases no AUC is given ("too few").
 
 ## Measured
@@ -75,9 +77,22 @@ To show how the program works, from opening a study to retraining, with a model 
 ## Training
 Multi-label focal loss (γ = {config.loss.gamma:g}, prevalence weights). AdamW with learning rates of
 {config.optimiser.head_learning_rate:g} (head), {config.optimiser.pooling_learning_rate:g} (pooling query) and
-{config.optimiser.molre_learning_rate:g} (mixture). At least {config.schedule.min_epochs} epochs, stopped after
-{config.schedule.patience} without a better mean validation AUC.
+{config.optimiser.molre_learning_rate:g} (mixture), where it has them. At least {config.schedule.min_epochs} epochs,
+stopped after {config.schedule.patience} without a better mean validation AUC.
 """
+
+
+def _trained_parts(config: TrainConfig, spec: BackboneSpec) -> str:
+    """Name what stands between the backbone's features and the head."""
+    parts = []
+    if config.molre is not None:
+        sizes = f"K = {config.molre.n_experts}, rank {config.molre.rank}, router width {config.molre.hidden}"
+        parts.append(f"a Mixture of Low-Rank Experts\n({sizes})")
+    if spec.dimensions == 2:
+        parts.append("attention pooling\nover slices")
+    if spec.fusion_hidden is not None:
+        parts.append(f"a fusion layer of {spec.fusion_hidden} units")
+    return ", ".join(parts)
 
 
 def retrain_card(

@@ -9,7 +9,9 @@ from typing import Literal, Self
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
 
 from engine.config import FrozenConfig
+from engine.errors import ConfigError
 from engine.inference.calibrate import CalibrationSettings
+from engine.models.backbones.spec import BackboneSpec
 from engine.models.settings import MoLRESettings
 from engine.phantom.spec import PhantomSpec
 from engine.preprocess.spec import PreprocessSpec
@@ -85,7 +87,13 @@ class ReferenceConfig(FrozenConfig):
 
 
 class TrainConfig(FrozenConfig):
-    """A run from scratch on frozen backbone features (``mode = "cached"``)."""
+    """A run from scratch on frozen backbone features (``mode = "cached"``).
+
+    Attributes
+    ----------
+    preprocessing, molre
+        Where the configuration says nothing they are what the backbone asks for; see `for_backbone`.
+    """
 
     name: str = Field(default="phantom-demo", pattern=r"^[a-z0-9][a-z0-9-]{0,63}$")
     version: str = Field(default="1.0.0", pattern=r"^\d+\.\d+\.\d+$")
@@ -98,7 +106,7 @@ class TrainConfig(FrozenConfig):
     threads: PositiveInt | None = None
     cohort: PhantomCohortConfig = PhantomCohortConfig()
     preprocessing: PreprocessSpec = PreprocessSpec()
-    molre: MoLRESettings = MoLRESettings()
+    molre: MoLRESettings | None = MoLRESettings()
     loss: LossConfig = LossConfig()
     optimiser: OptimiserConfig = OptimiserConfig()
     schedule: ScheduleConfig = ScheduleConfig()
@@ -117,6 +125,25 @@ class TrainConfig(FrozenConfig):
             if wanted > whole:
                 raise ValueError(f"{name} must not exceed {whole_name}")
         return self
+
+    def for_backbone(self, spec: BackboneSpec) -> Self:
+        """Return the run with the backbone's own preparation and head where nothing else was said.
+
+        Raises
+        ------
+        ConfigError
+            If the windows that were said do not make the channels that the backbone reads.
+        """
+        own = {"preprocessing": spec.preprocessing, "molre": MoLRESettings() if spec.molre else None}
+        whole = self.model_copy(update={key: value for key, value in own.items() if key not in self.model_fields_set})
+        n_channels = whole.preprocessing.n_channels
+        if n_channels != len(spec.mean):
+            raise ConfigError(
+                f"The preparation of this run gives {n_channels} channels, but {spec.name} reads {len(spec.mean)}.",
+                hint="Leave [preprocessing] out: the backbone's own is then used.",
+                code="training.channels",
+            )
+        return whole
 
     def digest(self) -> str:
         """Return the sha256 of what decides the result; worker and thread counts do not."""

@@ -212,6 +212,7 @@ def _optimiser(classifier: MoLREClassifier, config: OptimiserConfig) -> torch.op
     rates = {
         "molre": config.molre_learning_rate,
         "pooling": config.pooling_learning_rate,
+        "fusion": config.head_learning_rate,
         "head": config.head_learning_rate,
     }
     groups: dict[str, list[Tensor]] = {part: [] for part in rates}

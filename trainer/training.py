@@ -17,6 +17,7 @@ from engine.explain.usage import ExpertUsage
 from engine.inference.calibrate import FindingCalibration, as_calibration
 from engine.inference.calibration_report import CalibrationReport
 from engine.models.backbones.registry import BackboneRegistry, open_registry
+from engine.models.backbones.spec import BackboneSpec
 from engine.models.classifier import MoLREClassifier
 from engine.models.manifest import BackboneReference, Manifest, ManifestDraft, TrainingRecord
 from engine.models.package import write_package
@@ -71,12 +72,14 @@ def run_training(
     """
     package_folder = new_package_folder(out)
     registry = open_registry(backbones)
+    spec = registry.entry(config.backbone).spec
+    config = config.for_backbone(spec)
     if config.threads is not None:
         torch.set_num_threads(config.threads)
     features = cohort_features(config, out / FEATURES_FOLDER, context, backbones)
     cohort = list_cohort(features, config.reference)
     data_digest = cohort_digest(PAINTED_KEYS, cohort)
-    classifier = new_classifier(config, registry.entry(config.backbone).spec.feature_width)
+    classifier = new_classifier(config, spec)
     data = FitData(PAINTED_KEYS, features["train"], features["validate"])
     settings = _fit_settings(config, data_digest)
     result = fit(classifier, data, settings, out / CHECKPOINT_FILE, epoch_events(emit, settings.max_epochs), context)
@@ -95,7 +98,7 @@ def run_training(
         classifier,
         calibration=as_calibration(report.items),
         metrics=_metrics(config, data_digest, evaluation, report, usage, result),
-        card=train_card(config, evaluation, report, usage, data_digest, result.kept_epoch),
+        card=train_card(config, spec, evaluation, report, usage, data_digest, result.kept_epoch),
         registry=registry,
     )
     write_reference(out / REFERENCE_FILE, _reference_document(config, manifest, cohort), features)
@@ -120,11 +123,11 @@ def new_package_folder(out: Path) -> Path:
     return folder
 
 
-def new_classifier(config: TrainConfig, width: int) -> MoLREClassifier:
+def new_classifier(config: TrainConfig, spec: BackboneSpec) -> MoLREClassifier:
     """Make an untrained classifier; its weights follow from the seed."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
-        return MoLREClassifier(width, len(PAINTED_KEYS), config.molre)
+        return MoLREClassifier(spec.feature_width, len(PAINTED_KEYS), config.molre, fusion_hidden=spec.fusion_hidden)
 
 
 def epoch_events(emit: Callable[[Event], None], max_epochs: int) -> Callable[[EpochRecord], None]:
@@ -176,7 +179,7 @@ def _fit_settings(config: TrainConfig, data_digest: str) -> FitSettings:
 def _draft(
     config: TrainConfig, calibration: Sequence[FindingCalibration], data_digest: str, registry: BackboneRegistry
 ) -> ManifestDraft:
-    entry = registry.entry(config.backbone)
+    spec = registry.entry(config.backbone).spec
     cohort = config.cohort
     return ManifestDraft(
         name=config.name,
@@ -185,11 +188,12 @@ def _draft(
         backbone=BackboneReference(
             name=config.backbone,
             weights_digest=registry.weights_digest(config.backbone),
-            feature_width=entry.spec.feature_width,
+            feature_width=spec.feature_width,
         ),
         finding_keys=PAINTED_KEYS,
         preprocessing=config.preprocessing,
         molre=config.molre,
+        fusion_hidden=spec.fusion_hidden,
         operating_points={item.key: item.point.threshold for item in calibration},
         training=TrainingRecord(
             description=config.description,
