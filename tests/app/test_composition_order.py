@@ -54,7 +54,8 @@ def show_refused(application: Application, qtbot: QtBot, path: Path) -> str:
     application.open_paths([path])
     qtbot.waitUntil(lambda: application.models.findings.status.kind == "refused", timeout=WAIT_MS)
     qtbot.waitUntil(lambda: not application.runner.running, timeout=WAIT_MS)
-    return application.models.worklist.rows[0].series_uid
+    assert application.session.current is not None
+    return application.session.current.uid
 
 
 def test_a_verdict_reaches_a_store_that_another_program_holds_while_we_close(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from argparse import Namespace
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TypeVar
 
 import numpy as np
@@ -18,6 +20,7 @@ from app.views.dialogs.adjudication import AdjudicationDialog
 from app.views.dialogs.agreement import AgreementDialog
 from app.views.dialogs.blind import EndBlindDialog
 from app.views.dialogs.readers import ReadersDialog
+from app.window import _begin
 from engine.findings.catalogue import Catalogue
 from engine.store.locations import location_mask
 from engine.store.records import FeedbackRecord
@@ -354,6 +357,14 @@ def test_a_statement_without_a_reader_waits_until_somebody_is_named(qtbot: QtBot
     assert {"reader": "Dr Ünal"} in room.changes
     with Store.open(room.paths.store_file) as store:
         assert [(row.name, row.role, row.initials) for row in store.readers()] == [("Dr Ünal", "resident", "DÜ")]
+
+
+@pytest.mark.parametrize(("reader", "ask", "asked"), [("Dr Test", True, 1), ("Dr Test", False, 0), ("", False, 1)])
+def test_who_reads_is_asked_at_the_start(qtbot: QtBot, rooms, reader: str, ask: bool, asked: int) -> None:  # type: ignore[no-untyped-def]
+    room: ReadingRoom = rooms(reader=reader, ask_reader=ask)
+    _begin(SimpleNamespace(models=room.models), room.window, Namespace(quit_after_start=False, paths=[]))  # type: ignore[arg-type]
+    room.settle(qtbot)
+    assert len([found for found in room.window.findChildren(ReadersDialog) if found.isVisible()]) == asked
 
 
 def test_readers_are_switched_by_keys_and_a_deactivated_one_cannot_read(qtbot: QtBot, room: ReadingRoom) -> None:
