@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 NAME = "labels"
 SUMMARY = "label studies from their radiology reports: 75 findings, present, absent or unknown"
-ORDER = 56
+ORDER = 65
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

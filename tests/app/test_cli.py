@@ -63,6 +63,7 @@ def test_all_commands_are_there_in_order() -> None:
         "train",
         "evaluate",
         "retrain",
+        "labels",
         "export",
         "cache",
         "models",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import textwrap
 from collections.abc import Mapping
 
 _SPELLING = tuple(
@@ -55,6 +56,7 @@ _LIST_MARK = re.compile(r"^\s*(?:\(?\d{1,2}[.):]|[-•*·–])\s*")
 _NEW_ITEM = re.compile(r"\n(?=\s*(?:\(?\d{1,2}[.)]\s|[-•*·–]\s))|\n\s*\n")
 _INLINE_ITEM = re.compile(r"(?:(?<=[.;])|^)\s*\(?\d{1,2}[.)]\s+(?=[A-Z])")
 _END = re.compile(r"(?<=[.;?!])\s+(?=[A-Z0-9(\"-])|;\s*|(?<=[a-z)])\.(?=[A-Z])")
+MAX_SENTENCE = 1000
 _ABBREVIATIONS: Mapping[str, str] = {"Dr.": "Dr", "approx.": "approximately", "e.g.": "eg", "i.e.": "ie"}
 
 
@@ -65,7 +67,9 @@ def sentences(impression: str) -> list[str]:
     items = (re.sub(r"\s*\n\s*", " ", item) for item in _NEW_ITEM.split(impression))
     parts = (part for item in items for part in _END.split(_INLINE_ITEM.sub(" \n", item).replace(" \n", "\n")))
     lines = (line for part in parts for line in part.split("\n"))
-    cleaned = (_LIST_MARK.sub("", line).strip(" .;") for line in lines)
+    # No sentence is longer. Cues are looked for on both sides of every term, which grows with the length squared.
+    bounded = (part for line in lines for part in textwrap.wrap(line, MAX_SENTENCE, break_on_hyphens=False))
+    cleaned = (_LIST_MARK.sub("", line).strip(" .;") for line in bounded)
     return [line for line in cleaned if re.search(r"[A-Za-z]", line)]
 
 
