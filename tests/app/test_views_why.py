@@ -17,11 +17,12 @@ from app.viewmodels.explanation import CHOICES, EXPERTS, SimilarRow
 from app.viewmodels.jobs import JobRow
 from app.viewmodels.reading import HIDDEN_TEXT
 from app.viewmodels.review import ReviewModels
+from app.viewmodels.viewer import SeriesInfo
 from app.views import theme
 from app.views.main_window import MainWindow
 from app.views.why.chart import Chart
 from engine.findings.catalogue import Catalogue
-from tests.support.analyses import HELD_OUT, acquired_weights
+from tests.support.analyses import HELD_OUT, acquired_weights, make_volume
 from tests.support.why import made_maps, with_reasons
 from tests.support.window import RecordingActions, filled_models, show_window
 
@@ -265,6 +266,40 @@ def test_a_map_lies_on_the_image_where_it_belongs_and_only_when_asked(
     models.viewer.slice_index = 5
     press(qtbot, window, Qt.Key.Key_I)
     assert colors_in(view.grab().toImage(), theme.TOWARDS) == bare
+
+
+@pytest.mark.parametrize(
+    ("row", "column"),
+    [((-1, 0, 0), (0, -1, 0)), ((-1, 0, 0), (0, 1, 0)), ((0, 1, 0), (1, 0, 0)), ((1, 0, 0), (0, 1, 0))],
+)
+def test_however_slices_are_stored_a_map_lies_on_its_place_in_the_patient(
+    shown: Shown, models: ReviewModels, catalogue: Catalogue, row, column
+) -> None:  # type: ignore[no-untyped-def]
+    window, _ = shown
+    analysis, volume = models.explanation.analysis, make_volume(row_cosine=row, column_cosine=column)
+    assert analysis is not None
+    geometry = volume.require_geometry()
+    models.viewer.set_volume(volume, SeriesInfo("1.2.3"))
+    models.show_analysis(catalogue, with_reasons(analysis, geometry, GRID_RC))
+    models.viewer.slice_index, models.viewer.window = 5, (5000.0, 10.0)
+    models.overlay.on, models.overlay.opacity = True, 1.0
+    target, explained = models.explanation.target, models.explanation.analysis
+    assert target is not None
+    assert explained is not None
+    assert explained.prepared_grid is not None
+    models.explanation.finished(target, made_maps(target, GRID_RC))
+    peak = np.array(explained.prepared_grid.lps_from_kji) @ (target.slice_index, 0.4 * 80, 0.65 * 48, 1.0)
+    image, view, found = window.slice_view.grab().toImage(), window.slice_view, []
+    size = view.viewport().size()
+    for y in range(0, size.height(), 3):
+        for x in range(0, size.width(), 3):
+            color = image.pixelColor(x, y)
+            if color.red() > 190 and 130 < color.green() < 180 and color.blue() < 40:
+                index = models.viewer.index_at(*view.plane_at(QPointF(x, y)))
+                if index is not None:
+                    found.append(geometry.kji_to_lps(np.array([5.0, *index])))
+    assert len(found) > 3
+    assert np.mean(found, axis=0)[:2] == pytest.approx(peak[:2], abs=2.0), "within a stored pixel of 2 × 1 mm"
 
 
 def test_opacity_has_keys_and_a_slider(qtbot: QtBot, shown: Shown, models: ReviewModels) -> None:

@@ -20,10 +20,8 @@ COLUMN_PX, GAP_PX = 84, 12
 
 def usage_text(usage: ExpertUsage) -> str:
     """Say how the study uses the experts, and when few of them do the work."""
-    numbers = (
-        f"Entropy of the mean gates {usage.mean_gate_entropy:.2f} (1: all experts alike, 0: one alone), "
-        f"within a slice {usage.mean_slice_entropy:.2f}."
-    )
+    within = f", within a slice {usage.mean_slice_entropy:.2f}" if usage.n_slices > 1 else ""
+    numbers = f"Entropy of the mean gates {usage.mean_gate_entropy:.2f} (1: all experts alike, 0: one alone){within}."
     if usage.collapsed:
         return f"{numbers} Collapsed on this study ({COLLAPSE_RULE}): few experts are used."
     if usage.undecided:

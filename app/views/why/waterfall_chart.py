@@ -163,8 +163,9 @@ class WaterfallChart(Chart):
         line = y + metrics.height()
         right = area.right() + LEGEND_GAP_PX
         on_slices = self._model.axis == "slices" and not self._model.is_volume
+        axis = "path" if self._model.axis == "paths" else "prepared slice" if on_slices else ""
         painter.setPen(theme.TEXT)
-        painter.drawText(QPointF(right, y + metrics.ascent()), "prepared slice" if on_slices else "path")
+        painter.drawText(QPointF(right, y + metrics.ascent()), axis)
         if on_slices:
             painter.setPen(theme.FAINT)
             painter.drawText(QPointF(right, line + metrics.ascent()), "acquired slice")
