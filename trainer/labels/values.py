@@ -31,7 +31,7 @@ class Report:
         The line of the table, or the number of the file in the folder's order, that messages may name.
     """
 
-    identifier: str
+    identifier: str = field(repr=False)
     text: str = field(repr=False)
     patient: str = field(default="", repr=False)
     line: int = 0
