@@ -194,6 +194,8 @@ class QueueController:
             if view.claimed is not None:
                 self._begin(view.claimed.series_uid, view.claimed.package_digest)
                 self._worklist.refresh()
+            elif not claim and any(item.state == "waiting" for item in view.items) and self._may_claim:
+                self._work(claim=True)  # it was put in while another step was already looking for work
 
         def not_done(error: BaseException) -> None:
             self._claiming = self._claiming and not claim
