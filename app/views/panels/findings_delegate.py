@@ -14,7 +14,7 @@ from engine.findings.catalogue import Urgency
 
 MARK_PX, VERDICT_PX = 18, 18
 SLIM_BAR_PX, WIDE_BAR_PX, BESIDE_BAR_PX = 40, 110, 370
-COMPACT_BAR_PX, COMPACT_BESIDE_PX = 24, 310
+COMPACT_BAR_PX, COMPACT_BESIDE_PX, COMPACT_VERDICT_PX = 20, 310, 14
 ROOMY_PX = 7
 BAR_GROUND = QColor("#262c33")
 NOT_COVERED = ("not covered by this model", "not covered", "–")
@@ -76,10 +76,10 @@ class FindingDelegate(QStyledItemDelegate):
         self._paint_urgency(painter, rect, row.finding.urgency, muted)
         right = rect.right() - 4
         if row.feedback is not None:
-            size = min(15, rect.height())
+            size = min(15, rect.height(), VERDICT_PX if self.density == "comfortable" else COMPACT_VERDICT_PX - 1)
             place = QRect(right - size, rect.center().y() - size // 2, size, size)
             self._icons[row.feedback.answer].paint(painter, place)
-        right -= VERDICT_PX
+        right -= VERDICT_PX if self.density == "comfortable" else COMPACT_VERDICT_PX
         right = self._paint_value(painter, QRect(rect.x(), rect.y(), right - rect.x(), rect.height()), row, value)
         room = QRect(rect.x() + MARK_PX, rect.y(), right - rect.x() - MARK_PX - 6, rect.height())
         painter.setPen(theme.FAINT if muted else theme.TEXT)
