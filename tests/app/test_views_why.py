@@ -23,7 +23,7 @@ from app.views.main_window import MainWindow
 from app.views.why.chart import Chart
 from engine.findings.catalogue import Catalogue
 from tests.support.analyses import HELD_OUT, acquired_weights, make_volume
-from tests.support.why import made_maps, with_reasons
+from tests.support.why import PEAK, made_maps, with_reasons
 from tests.support.window import RecordingActions, filled_models, show_window
 
 pytestmark = pytest.mark.gui
@@ -115,9 +115,17 @@ def test_a_click_on_a_bar_jumps_and_the_bars_point_the_way_of_their_sign(
         jump = waterfall.steps[place].jump
         assert jump is not None
         assert models.viewer.slice_index == int(np.argmax(weights[jump]))
+    models.viewer.slice_index = 3
     image = chart.grab().toImage()
-    assert colors_in(image, theme.TOWARDS) > 50
-    assert colors_in(image, theme.AGAINST) > 50
+    levels = [0.0, waterfall.bias, waterfall.total, *(step.end for step in waterfall.steps)]
+    heights = []
+    for place, step in enumerate(waterfall.steps[:3]):
+        column = chart.bar(place + 1)
+        color = theme.TOWARDS if step.value > 0 else theme.AGAINST
+        middle = image.copy(int(column.center().x()), 0, 1, image.height())
+        heights.append(colors_in(middle, color) / (abs(step.value) / (max(levels) - min(levels))))
+    assert heights == pytest.approx([heights[0]] * 3, rel=0.15), "heights are in the proportion of the contributions"
+    assert heights[0] > 50
 
 
 def test_the_arrow_keys_walk_the_bars(qtbot: QtBot, shown: Shown, models: ReviewModels) -> None:
@@ -255,9 +263,9 @@ def test_a_map_lies_on_the_image_where_it_belongs_and_only_when_asked(
     image = view.grab().toImage()
     assert colors_in(image, theme.TOWARDS) > bare + 30
     area, size = view.visible_plane(), view.viewport().size()
-    # The bump up is at row 0.4, column 0.65 of the 80 × 48 mm grid, whose middle is the slice's.
-    x = (48 / 2 + (0.65 * 48 - 23.5) - area.x()) / area.width() * size.width()
-    y = (80 / 2 + (0.4 * 80 - 39.5) - area.y()) / area.height() * size.height()
+    # In the 80 × 48 mm of the grid, whose middle is the slice's.
+    x = (48 / 2 + (PEAK[1] * 48 - 23.5) - area.x()) / area.width() * size.width()
+    y = (80 / 2 + (PEAK[0] * 80 - 39.5) - area.y()) / area.height() * size.height()
     color = image.pixelColor(int(x), int(y))
     assert color.red() > 180
     assert color.blue() < 60
@@ -288,7 +296,7 @@ def test_however_slices_are_stored_a_map_lies_on_its_place_in_the_patient(
     assert explained is not None
     assert explained.prepared_grid is not None
     models.explanation.finished(target, made_maps(target, GRID_RC))
-    peak = np.array(explained.prepared_grid.lps_from_kji) @ (target.slice_index, 0.4 * 80, 0.65 * 48, 1.0)
+    peak = np.array(explained.prepared_grid.lps_from_kji) @ (target.slice_index, PEAK[0] * 80, PEAK[1] * 48, 1.0)
     image, view, found = window.slice_view.grab().toImage(), window.slice_view, []
     size = view.viewport().size()
     for y in range(0, size.height(), 3):
