@@ -20,7 +20,6 @@ import pyqtgraph as pg
 from PySide6.QtCore import QSize
 from PySide6.QtWidgets import QApplication, QWidget
 
-from app.viewmodels.actions import ExportFormat
 from app.viewmodels.review import ReviewModels
 from app.viewmodels.viewer import SeriesInfo
 from app.views import theme
@@ -28,21 +27,11 @@ from app.views.main_window import MainWindow
 from engine.findings.catalogue import load_catalogue
 from engine.geometry import Volume, VolumeGeometry
 from tests.support.analyses import make_analysis
+from tests.support.window import RecordingActions
 
 TARGET_MS = 16.0
 N_SLICES, SIDE = 120, 512
 ROOT = Path(__file__).resolve().parents[1]
-
-
-class NoActions:
-    """Answers every request by doing nothing."""
-
-    def export_formats(self) -> tuple[ExportFormat, ...]:
-        """List no exporter."""
-        return ()
-
-    def __getattr__(self, name: str) -> Callable[..., None]:
-        return lambda *_: None
 
 
 def volume() -> Volume:
@@ -66,7 +55,7 @@ def frames_ms(app: QApplication, step: Callable[[int], None], count: int) -> np.
 def review_window(app: QApplication, head: Volume, size: tuple[int, int], count: int) -> tuple[np.ndarray, QSize]:
     catalogue = load_catalogue(ROOT / "resources" / "findings" / "catalogue.csv")
     models = ReviewModels()
-    window = MainWindow(models, NoActions(), ROOT / "resources")
+    window = MainWindow(models, RecordingActions(), ROOT / "resources")
     models.viewer.set_volume(head, SeriesInfo("1.2.3", "Patient", "Head", "", (1.25,) * len(head.voxels)))
     models.show_analysis(catalogue, make_analysis(catalogue, n_acquired=N_SLICES, n_prepared=38))
     show(app, window, size)

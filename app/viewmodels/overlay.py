@@ -92,6 +92,7 @@ class OverlayModel:
         self._made: tuple[object, ...] | None = None
         self._picture: OverlayPicture | None = None
         self._reason = ""
+        self._shown: tuple[object, ...] = (self._on, self._opacity, None, None)
         explanation.changed.connect(self._refresh)
         viewer.slice_changed.connect(self._refresh)
         viewer.volume_changed.connect(self._refresh)
@@ -149,7 +150,10 @@ class OverlayModel:
         if key is None or key != self._made:
             self._made = key
             self._picture, self._reason = (None, "") if key is None else self._draw()
-        self.changed.emit()
+        shown = (self._on, self._opacity, self._picture, self.legend)
+        if shown != self._shown:
+            self._shown = shown
+            self.changed.emit()
 
     def _key(self) -> tuple[object, ...] | None:
         """Name all that the picture depends on; None where there is none."""
