@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from app.views.panels.study_list import badge
 from PySide6.QtCore import QEvent, QMimeData, QPoint, QPointF, Qt, QTimer, QUrl
 from PySide6.QtGui import QColor, QDropEvent, QMouseEvent, QWheelEvent
 from PySide6.QtWidgets import QAbstractButton, QApplication, QComboBox, QLineEdit, QListView, QTreeView, QWidget
@@ -28,10 +27,11 @@ from app.views.commands.base import checked
 from app.views.main_window import MainWindow
 from app.views.panels.findings_delegate import MARK_PX, SLIM_BAR_PX, VERDICT_PX
 from app.views.panels.findings_items import ROW_ROLE, UNCALIBRATED_SIGN, VALUE_ROLE
+from app.views.panels.worklist_items import positive_text
 from app.views.slice_view import SliceItem, SliceView
 from engine.findings.catalogue import Catalogue
 from tests.support.analyses import HELD_OUT, NOTICE, acquired_weights, make_analysis, make_volume
-from tests.support.window import RecordingActions, filled_models, show_window, study_row
+from tests.support.window import RecordingActions, fill_worklist, filled_models, series_item, show_window, study_row
 
 pytestmark = pytest.mark.gui
 
@@ -437,24 +437,25 @@ def test_refused_studies_say_why_in_both_panels(shown: Shown, models: ReviewMode
 
 def test_choosing_a_study_asks_once(qtbot: QtBot, shown: Shown, models: ReviewModels) -> None:
     window, actions = shown
-    models.studies.set_rows((study_row("1.2.3"), study_row("9.9", kind="refused", state_text="Damaged.")))
-    view = window.study_list.list
+    fill_worklist(models, study_row("1.2.3"), study_row("9.9", state="failed", state_message="Damaged."))
+    view = window.worklist_panel.list
     rect = view.visualRect(view.model().index(1, 0))
     qtbot.mouseClick(view.viewport(), Qt.MouseButton.LeftButton, pos=rect.center())
     assert actions.named("select_series") == [("9.9",)]
-    models.studies.current_uid = "9.9"
+    models.worklist.current_uid = "9.9"
+    models.worklist.show_current(series_item("9.9", kind="refused", state_text="Damaged."))
     assert actions.named("select_series") == [("9.9",)]
     assert not window.command_actions["analyse"].isEnabled()
     assert "Damaged." in str(view.model().index(1, 0).data(Qt.ItemDataRole.ToolTipRole))
     qtbot.keyClick(window.slice_view, Qt.Key.Key_Up, Qt.KeyboardModifier.ControlModifier)
-    assert actions.named("select_series")[-1] == ("1.2.3",)
+    assert actions.named("worklist.select_study") == [(-1,)]
 
 
 def test_analyse_asks_for_the_current_series(qtbot: QtBot, shown: Shown, models: ReviewModels) -> None:
     window, actions = shown
     qtbot.keyClick(window.slice_view, Qt.Key.Key_Return, Qt.KeyboardModifier.ControlModifier)
     assert actions.named("analyse") == [("1.2.3",)]
-    models.studies.update_row(study_row("1.2.3", state="analysing"))
+    models.worklist.show_current(series_item("1.2.3", state="analysing"))
     assert not window.command_actions["analyse"].isEnabled()
 
 
@@ -530,7 +531,7 @@ def test_every_action_is_in_a_menu_and_in_the_table_once(shown: Shown) -> None:
 
 def test_panels_can_be_hidden_and_come_back(qtbot: QtBot, shown: Shown) -> None:
     window, _ = shown
-    for key, panel in ((Qt.Key.Key_L, window.study_list), (Qt.Key.Key_E, window.evidence_panel)):
+    for key, panel in ((Qt.Key.Key_L, window.worklist_panel), (Qt.Key.Key_E, window.evidence_panel)):
         qtbot.keyClick(window.slice_view, key)
         assert not panel.isVisible()
         qtbot.keyClick(window.slice_view, key)
@@ -573,7 +574,7 @@ def test_tab_reaches_every_control_in_view(qtbot: QtBot, shown: Shown) -> None:
     assert reached.index(window.slice_view) == 0
     places = [reached.index(widget) for widget in (window.evidence_panel.strip, window.findings_panel.tree)]
     assert places == sorted(places)
-    assert window.study_list.list in reached[places[-1] :]
+    assert window.worklist_panel.list in reached[places[-1] :]
 
 
 def test_every_button_of_the_toolbar_names_its_key(shown: Shown) -> None:
@@ -623,10 +624,10 @@ def test_labels_come_before_bars_where_room_is_scarce(qtbot: QtBot, shown: Shown
 
 
 def test_the_badge_says_the_urgency_by_a_sign_too() -> None:
-    text, color = badge(study_row(state="analysed", n_positive=3, most_urgent="urgent"))
-    assert text == "◆ 3 positive"
+    text, color = positive_text(study_row(state="analysed", n_positive=3, urgency="urgent"))
+    assert text == f"{theme.URGENCY_SIGNS['urgent']} 3"
     assert color == theme.URGENCY["urgent"]
-    assert badge(study_row(state="analysed", n_positive=0, most_urgent=None))[0] == "0 positive"
+    assert positive_text(study_row(state="analysed", n_positive=0))[0] == "0"
 
 
 def test_a_closed_window_leaves_nothing_behind(qtbot: QtBot, models: ReviewModels, resources: Path) -> None:
