@@ -6,7 +6,15 @@ import hashlib
 import json
 from typing import Literal, Self
 
-from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
+from pydantic import (
+    Field,
+    NonNegativeFloat,
+    PositiveFloat,
+    PositiveInt,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from engine.config import FrozenConfig
 from engine.errors import ConfigError
@@ -52,15 +60,120 @@ class LossConfig(FrozenConfig):
 
 
 class OptimiserConfig(FrozenConfig):
-    """AdamW. The paper: 1e-3 for the classification head, 1e-4 for the adapters.
+    """AdamW. The paper: 1e-3 for the classification head, 1e-4 for the adapters (LoRA in the backbone, and MoLRE).
 
     It does not name the rate of the pooling query, which is new like the head; hence a key of its own.
+
+    Attributes
+    ----------
+    weight_decay
+        Of every part that has none of its own below.
+    clip_norm
+        The longest gradient of a step, all parameters together; None does not clip.
+    accumulate
+        Into how many parts a batch is split, one after the other, where memory does not hold it whole. The gradient is
+        that of the whole batch.
+    average_decay
+        Decay of a moving average of the weights, which then is what is validated and kept; None keeps the weights.
     """
 
     head_learning_rate: PositiveFloat = 1e-3
     pooling_learning_rate: PositiveFloat = 1e-3
     molre_learning_rate: PositiveFloat = 1e-4
+    lora_learning_rate: PositiveFloat = 1e-4
     weight_decay: NonNegativeFloat = 0.01
+    head_weight_decay: NonNegativeFloat | None = None
+    pooling_weight_decay: NonNegativeFloat | None = None
+    molre_weight_decay: NonNegativeFloat | None = None
+    lora_weight_decay: NonNegativeFloat | None = None
+    clip_norm: PositiveFloat | None = None
+    accumulate: PositiveInt = 1
+    average_decay: float | None = Field(default=None, gt=0.0, lt=1.0)
+
+    def learning_rate(self, part: str) -> float:
+        """Return the rate of a part of the model: molre, pooling, fusion, head or backbone."""
+        return {
+            "molre": self.molre_learning_rate,
+            "pooling": self.pooling_learning_rate,
+            "fusion": self.head_learning_rate,
+            "head": self.head_learning_rate,
+            "backbone": self.lora_learning_rate,
+        }[part]
+
+    def decay(self, part: str) -> float:
+        """Return the weight decay of a part."""
+        own = {
+            "molre": self.molre_weight_decay,
+            "pooling": self.pooling_weight_decay,
+            "fusion": self.head_weight_decay,
+            "head": self.head_weight_decay,
+            "backbone": self.lora_weight_decay,
+        }[part]
+        return self.weight_decay if own is None else own
+
+
+class RateConfig(FrozenConfig):
+    """How the learning rates change over a run: `warmup_steps` linear ones, then constant or a cosine to the end.
+
+    The cosine ends with `max_epochs` at `final_share` of the full rates.
+    """
+
+    warmup_steps: int = Field(default=0, ge=0)
+    decay: Literal["constant", "cosine"] = "constant"
+    final_share: float = Field(default=0.0, ge=0.0, lt=1.0)
+
+
+class SamplingConfig(FrozenConfig):
+    """Which studies an epoch shows.
+
+    Attributes
+    ----------
+    repeat_threshold
+        Repeat factor sampling: findings rarer than this share are shown more often, see `trainer.sampling`. None shows
+        every study once. The paper uses it and names no threshold; LVIS takes 0.001 of its pictures.
+    """
+
+    repeat_threshold: float | None = Field(default=None, gt=0.0, le=1.0)
+
+
+Range = tuple[float, float]
+
+
+class AugmentConfig(FrozenConfig):
+    """Augmentation of prepared volumes; the defaults are the paper's ranges (section 3.1).
+
+    Attributes
+    ----------
+    elastic_alpha, elastic_sigma
+        Strength and smoothness of the elastic field, in millimetres (1 mm is one pixel of a prepared slice).
+    rotation_rad
+        Largest angle about each axis, either way.
+    scale
+        Factor along each axis, drawn for each by itself.
+    brightness
+        Factor on the windowed values.
+    noise_variance
+        Of Gaussian noise on the windowed values, which lie in 0..1.
+    mirror
+        Probability that an axis is mirrored, for each by itself.
+    """
+
+    elastic_alpha: Range = (0.0, 200.0)
+    elastic_sigma: Range = (10.0, 13.0)
+    rotation_rad: float = Field(default=0.1, ge=0.0, le=3.2)
+    scale: Range = (0.85, 1.15)
+    brightness: Range = (0.99, 1.01)
+    noise_variance: Range = (0.0, 0.03)
+    mirror: float = Field(default=0.5, ge=0.0, le=1.0)
+
+    @field_validator("elastic_alpha", "elastic_sigma", "scale", "brightness", "noise_variance")
+    @classmethod
+    def _ordered(cls, values: Range, info: ValidationInfo) -> Range:
+        low, high = values
+        strictly = info.field_name in ("elastic_sigma", "scale", "brightness")
+        if low > high or low < 0.0 or (strictly and low == 0.0):
+            raise ValueError(f"must be a range from low to high{', above 0' if strictly else ', not below 0'}")
+        return values
 
 
 class ScheduleConfig(FrozenConfig):
