@@ -83,7 +83,6 @@ class FeatureExtractor:
             plan = self._last = self._plan(_picture_shape(prepared, self.backbone.spec.dimensions))
         except torch.OutOfMemoryError:
             return None
-        self._last = plan
         name = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else self.device.type
         runtime = "torch" if plan.graph is None else plan.graph.version
         return {"device": name, "precision": plan.precision, "runtime": runtime, "batch": plan.batch}
@@ -140,6 +139,12 @@ class FeatureExtractor:
                 # From the first slice on, so that all slices of a study see the same batch size.
                 return self._computed(plan, prepared, context)
             except torch.OutOfMemoryError as error:
+                self._need_less_memory(plan, error)
+            except RuntimeError as error:
+                # Torch has no error of its own for memory that a CPU, or Apple's GPU, does not have. Anything else
+                # happens with a single slice too, and is reported as what it is.
+                if plan is None or self.device.type == "cuda" or (self.device.type == "cpu" and plan.batch == 1):
+                    raise
                 self._need_less_memory(plan, error)
 
     def _computed(self, plan: _Plan, prepared: PreparedVolume, context: Context) -> NDArray[np.float32]:
@@ -240,7 +245,7 @@ class FeatureExtractor:
                 self._warn(f"OpenVINO is not used, torch computes instead: {reason}.")
             return None
 
-    def _need_less_memory(self, plan: _Plan | None, error: torch.OutOfMemoryError) -> None:
+    def _need_less_memory(self, plan: _Plan | None, error: RuntimeError) -> None:
         """Halve the batch; at one slice move from the GPU to the CPU; on the CPU give up."""
         if self.device.type == "cuda":
             torch.cuda.empty_cache()

@@ -105,7 +105,8 @@ def test_air_is_computed_once_and_again_when_adapters_change_the_network(head: P
     assert sum(backbone.batches) == len(first) - 6
 
     apply_lora(backbone, LoraSettings())
-    state = {name: torch.randn(tensor.shape) for name, tensor in adapter_state(backbone).items()}
+    generator = torch.Generator().manual_seed(3)
+    state = {name: torch.randn(tensor.shape, generator=generator) for name, tensor in adapter_state(backbone).items()}
     load_adapter_state(backbone, state)
     adapted = extractor.features(study)
     fresh = FeatureExtractor(backbone, CPU).features(study)
@@ -178,6 +179,42 @@ def test_running_out_of_memory_is_said(head: PreparedVolume) -> None:
     extractor = FeatureExtractor(Hungry(tiny_entry()), CPU)
     extractor.features(head)
     assert any("2 slices at a time" in text for text in extractor.warnings)
+
+
+class ReallyHungry(Backbone):
+    """A backbone that asks the allocator for more memory than there is, for more slices than one at a time."""
+
+    limit = 1
+
+    def forward(self, x_NMHW: torch.Tensor) -> torch.Tensor:
+        if len(x_NMHW) > self.limit:
+            torch.empty(1 << 50, dtype=torch.uint8)
+        return super().forward(x_NMHW)
+
+
+def test_memory_that_the_cpu_does_not_have_means_fewer_slices_at_a_time(head: PreparedVolume) -> None:
+    """Torch raises a plain RuntimeError there."""
+    with pytest.raises(RuntimeError) as caught:
+        torch.empty(1 << 50, dtype=torch.uint8)
+    assert not isinstance(caught.value, torch.OutOfMemoryError)
+    extractor = FeatureExtractor(ReallyHungry(tiny_entry()), CPU)
+    found = extractor.features(head)
+    assert np.allclose(found, FeatureExtractor(Backbone(tiny_entry()), CPU).features(head), atol=1e-5)
+    assert any("1 slices at a time" in text or "one slice" in text for text in extractor.warnings)
+
+
+def test_a_fault_that_a_single_slice_has_too_is_not_taken_for_want_of_memory(head: PreparedVolume) -> None:
+    class Faulty(Backbone):
+        calls = 0
+
+        def forward(self, x_NMHW: torch.Tensor) -> torch.Tensor:
+            self.calls += 1
+            if self.calls > 1:
+                raise RuntimeError("synthetic")
+            return super().forward(x_NMHW)
+
+    with pytest.raises(RuntimeError, match="synthetic"):
+        FeatureExtractor(Faulty(tiny_entry()), CPU).features(head)
 
 
 def test_apples_gpu_without_an_operator_gives_way_to_the_cpu(head: PreparedVolume) -> None:
