@@ -97,22 +97,6 @@ def spatial_ledger(
     return SpatialLedger(values_K, entries_K, exact, residual_K)
 
 
-def spatial_ledgers(subject: Subject, finding_key: str, context: Context = NULL_CONTEXT) -> NDArray[np.float64]:
-    """Split one finding's entries of every slice: (S, 1 + K, h, w), one slice at a time, each checked.
-
-    Raises
-    ------
-    InferenceError, Cancelled
-        As `spatial_ledger`.
-    """
-    n_slices = len(subject.features_SD)
-    parts = []
-    for index in range(n_slices):
-        parts.append(spatial_ledger(subject, finding_key, index, context).values)
-        context.progress(index + 1, n_slices, "Splitting the ledger over positions")
-    return np.stack(parts)
-
-
 def _directions(molre: MoLRE | None, weight_D: Tensor, gates_K: Tensor) -> Tensor:
     """Carry a row of the head back through W0 and through every gated expert: (1 + K, D)."""
     if molre is None:

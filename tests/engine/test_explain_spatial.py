@@ -11,7 +11,7 @@ import torch
 from engine.errors import InferenceError
 from engine.explain.ledger import compute_ledger
 from engine.explain.slice_maps import expert_maps
-from engine.explain.spatial import spatial_ledger, spatial_ledgers
+from engine.explain.spatial import spatial_ledger
 from engine.explain.subject import Subject
 from tests.support.explain import KEYS, classifier, prepared, subject
 
@@ -33,7 +33,7 @@ def test_positions_sum_to_every_entry_of_the_ledger(head) -> None:
     study = subject("mean", head)
     ledger_CSK = ledger_of(study)
     for row, key in enumerate(KEYS):
-        values = spatial_ledgers(study, key)
+        values = np.stack([spatial_ledger(study, key, index).values for index in range(len(study.features_SD))])
         assert values.shape == (5, ledger_CSK.shape[2], 8, 8)
         assert np.allclose(values.sum(axis=(2, 3)), ledger_CSK[row], atol=1e-5)
     assert values.std(axis=(2, 3)).max() > 1e-4

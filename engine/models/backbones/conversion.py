@@ -63,11 +63,6 @@ def transposed(source: str) -> Piece:
     return Piece((source,), lambda tensor: tensor.mT)
 
 
-def shaped(source: str, shape: Shape) -> Piece:
-    """Give a tensor another shape with the same number of values."""
-    return Piece((source,), lambda tensor: tensor.reshape(shape))
-
-
 def check_plan(plan: ConversionPlan, source: Shapes, target: Shapes, origin: str, display_name: str) -> None:
     """Check that a plan fills the network exactly and uses the whole file; no tensor is read for it.
 
