@@ -16,7 +16,14 @@ from engine.store.checks import check_feedback
 from engine.store.feedback import adjudicated, matrix, standing
 from engine.store.mapping import correction, feedback_record, feedback_rows
 from engine.store.readers import active_reader, session_of
-from engine.store.records import CorrectionRow, FeedbackRecord, NewFeedback, ReadingMode, StatementMatrix
+from engine.store.records import (
+    CorrectionRow,
+    FeedbackRecord,
+    NewFeedback,
+    ReadingMode,
+    StatementMatrix,
+    StatementRole,
+)
 from engine.store.tables import AnalysisTable, FeedbackTable, StudyTable, WorklistTable
 from engine.store.text import storable
 from engine.store.workflow import ReadSession
@@ -94,8 +101,12 @@ class Statements(StoreBase):
         with self._reading() as session:
             return feedback_rows(session, FeedbackTable.series_uid == series_uid)
 
-    def undo_last_feedback(self, series_uid: str, reader: str) -> FeedbackRecord | None:
+    def undo_last_feedback(
+        self, series_uid: str, reader: str, role: StatementRole = "reading"
+    ) -> FeedbackRecord | None:
         """Withdraw the reader's newest standing statement on a series, which brings back what it had superseded.
+
+        Only statements of one role are looked at: undoing a reading never takes back a decision of an adjudicator.
 
         Returns
         -------
@@ -107,10 +118,14 @@ class Statements(StoreBase):
         StoreError
             If the store cannot be written, or the reader is deactivated.
         """
-        return next(iter(self._withdraw(series_uid, reader, together=False)), None)
+        return next(iter(self._withdraw(series_uid, reader, role, together=False)), None)
 
-    def undo_last_statements(self, series_uid: str, reader: str) -> tuple[FeedbackRecord, ...]:
+    def undo_last_statements(
+        self, series_uid: str, reader: str, role: StatementRole = "reading"
+    ) -> tuple[FeedbackRecord, ...]:
         """Withdraw the reader's newest standing statement with all that still stand of those appended together with it.
+
+        Only statements of one role are looked at.
 
         Returns
         -------
@@ -122,13 +137,15 @@ class Statements(StoreBase):
         StoreError
             If the store cannot be written, or the reader is deactivated; then nothing is withdrawn.
         """
-        return self._withdraw(series_uid, reader, together=True)
+        return self._withdraw(series_uid, reader, role, together=True)
 
-    def _withdraw(self, series_uid: str, reader: str, *, together: bool) -> tuple[FeedbackRecord, ...]:
+    def _withdraw(
+        self, series_uid: str, reader: str, role: StatementRole, *, together: bool
+    ) -> tuple[FeedbackRecord, ...]:
         with self._writing() as session:
             name, now = storable(reader), self._clock()
             rows = feedback_rows(session, FeedbackTable.series_uid == series_uid, FeedbackTable.reader == name)
-            stands = standing(rows)
+            stands = [row for row in standing(rows) if row.role == role]
             if not stands:
                 return ()
             active_reader(session, name, now)

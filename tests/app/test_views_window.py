@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PySide6.QtCore import QEvent, QMimeData, QPoint, QPointF, Qt, QTimer, QUrl
-from PySide6.QtGui import QColor, QDropEvent, QMouseEvent, QWheelEvent
+from PySide6.QtGui import QColor, QDropEvent, QKeySequence, QMouseEvent, QWheelEvent
 from PySide6.QtWidgets import QAbstractButton, QApplication, QComboBox, QLineEdit, QListView, QTreeView, QWidget
 from pytestqt.qtbot import QtBot
 from shiboken6 import isValid
@@ -200,7 +200,8 @@ def test_the_slice_keeps_its_aspect(shown: Shown) -> None:
 @pytest.mark.parametrize("key", sorted(tools()))
 def test_tool_keys_choose_the_tool(qtbot: QtBot, shown: Shown, models: ReviewModels, key: str) -> None:
     window, _ = shown
-    qtbot.keyClick(window.slice_view, getattr(Qt.Key, f"Key_{tools()[key].shortcut}"))
+    keys = QKeySequence(tools()[key].shortcut)[0]
+    qtbot.keyClick(window.slice_view, keys.key(), keys.keyboardModifiers())
     assert models.viewer.tool == key
     assert window.command_actions[f"tool_{key}"].isChecked()
 
@@ -541,7 +542,7 @@ def test_panels_can_be_hidden_and_come_back(qtbot: QtBot, shown: Shown) -> None:
     assert window.slice_view.overlay_texts()["left"] == "R"
 
 
-@pytest.mark.parametrize("size", [(1000, 600), (1366, 768), (1920, 1080)])
+@pytest.mark.parametrize("size", [(1200, 700), (1366, 768), (1920, 1080)])
 def test_nothing_overlaps_at_the_sizes_supported(shown: Shown, size: tuple[int, int], qtbot: QtBot) -> None:
     window, _ = shown
     window.resize(*size)
@@ -551,7 +552,7 @@ def test_nothing_overlaps_at_the_sizes_supported(shown: Shown, size: tuple[int, 
     assert viewer.width() * viewer.height() > strip.width() * strip.height()
     assert window.findings_panel.tree.height() > 100
     box = window.feedback_box
-    for widget in (*box.buttons.values(), box.reason, box.comment, window.findings_panel.search):
+    for widget in (*box.buttons.values(), box.next, box.comment, box.toggle, window.findings_panel.search):
         assert not widget.visibleRegion().isEmpty()
         assert widget.width() >= widget.minimumSizeHint().width()
 
@@ -595,12 +596,12 @@ def test_the_viewer_shows_whether_keys_go_to_it(qtbot: QtBot, shown: Shown) -> N
     assert edge() != theme.ACCENT
 
 
-@pytest.mark.parametrize("size", [(1000, 600), (1366, 768), (1920, 1080)])
+@pytest.mark.parametrize("size", [(1200, 700), (1366, 768), (1920, 1080)])
 def test_texts_are_whole_and_large_enough(qtbot: QtBot, shown: Shown, size: tuple[int, int]) -> None:
     window, _ = shown
     window.resize(*size)
     qtbot.wait(20)
-    for label in (window.banner, window.evidence_panel.text, window.feedback_box.definition):
+    for label in (window.banner, window.evidence_panel.text, window.feedback_box.title, window.feedback_box.statement):
         assert label.height() >= label.heightForWidth(label.width()) > 0
     strip = window.evidence_panel.strip
     assert strip.height() >= strip.minimumHeight()

@@ -235,6 +235,19 @@ def test_the_database_itself_refuses_to_change_the_logs(store: Store, path: Path
     assert store.reading_session(UID, "A") == reading
 
 
+def test_undoing_a_reading_leaves_the_same_readers_decision_standing(store: Store) -> None:
+    reading = store.add_feedback(replace(STATEMENT, reader="A"))
+    decided = store.add_feedback(replace(STATEMENT, reader="A", verdict="agree", present=True, role="adjudication"))
+    withdrawn = store.undo_last_feedback(reading.series_uid, "A")
+    assert withdrawn is not None
+    assert withdrawn.role == "reading"
+    assert store.consensus(reading.series_uid)[decided.finding_key].id == decided.id
+    assert store.undo_last_feedback(reading.series_uid, "A") is None
+    taken_back = store.undo_last_feedback(reading.series_uid, "A", "adjudication")
+    assert taken_back is not None
+    assert store.consensus(reading.series_uid) == {}
+
+
 def test_an_adjudication_is_the_consensus_and_supersedes_nobody(store: Store) -> None:
     mine = store.add_feedback(replace(STATEMENT, reader="A"))
     theirs = store.add_feedback(replace(STATEMENT, reader="B", verdict="agree", present=True))
@@ -249,7 +262,7 @@ def test_an_adjudication_is_the_consensus_and_supersedes_nobody(store: Store) ->
     assert [row.superseded for row in store.corrections()] == [False, False, False]
     again = store.add_feedback(replace(STATEMENT, reader="A", role="adjudication"))
     assert again.supersedes_id == decided.id
-    store.undo_last_feedback(UID, "A")
+    store.undo_last_feedback(UID, "A", "adjudication")
     assert store.consensus(UID) == {KEY: decided}
 
 

@@ -24,7 +24,9 @@ from app.views.bindings import bind
 from engine.store.workflow import READER_ROLES
 
 UNNAMED_READER = "unnamed reader"
-HINT = "Every statement carries this name, in the store and in exports. ↑ ↓ choose, Return reads."
+HINT = "Every statement carries this name, in the store and in exports."
+CHOOSE = f"{HINT} ↑ ↓ choose, Return reads."
+NOBODY_YET = f"{HINT} Nobody has read here yet: give your name, Return reads."
 
 
 class ReadersDialog(QDialog):
@@ -74,8 +76,8 @@ class ReadersDialog(QDialog):
             button.setAutoDefault(False)
 
     def _lay_out(self) -> None:
-        hint = QLabel(HINT, wordWrap=True)
-        hint.setProperty("role", "muted")
+        self.hint = QLabel(wordWrap=True)
+        self.hint.setProperty("role", "muted")
         chosen = QHBoxLayout()
         for button in (self.read, self.change, self.active):
             chosen.addWidget(button)
@@ -89,12 +91,12 @@ class ReadersDialog(QDialog):
         below.addWidget(self.anonymous)
         below.addWidget(self.add)
         column = QVBoxLayout(self)
-        column.addWidget(hint)
+        column.addWidget(self.hint)
         column.addWidget(self.list, 1)
         column.addLayout(chosen)
         column.addLayout(form)
         column.addLayout(below)
-        self.resize(480, 420)
+        self.resize(480, self.sizeHint().height())
 
     # -- from the model -----------------------------------------------------------------------------------------
 
@@ -109,6 +111,10 @@ class ReadersDialog(QDialog):
                 self.list.setCurrentItem(item)
         if self.list.currentItem() is None and self.list.count():
             self.list.setCurrentRow(0)
+        somebody = self.list.count() > 0
+        self.hint.setText(CHOOSE if somebody else NOBODY_YET)
+        for widget in (self.list, self.read, self.change, self.active):
+            widget.setVisible(somebody)
         self._show_chosen()
         if self.list.count() and not self.name.text():
             self.list.setFocus()

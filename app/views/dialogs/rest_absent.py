@@ -96,7 +96,8 @@ class RestAbsentDialog(QDialog):
         others = f" {left_out} that the model calls present stay unreviewed." if left_out else ""
         total = len(self._models.findings.rows)
         text = f"You state <b>{len(chosen)}</b> of {total} findings absent: {by_urgency}.{others}"
-        self.counts.setText(f"{text} Each becomes a statement of yours; Ctrl+Z takes them back together.")
+        undo = f"undo{self._models.keys.hint('undo')}"
+        self.counts.setText(f"{text} Each becomes a statement of yours; {undo} takes them back together.")
         accept = self.buttons.button(QDialogButtonBox.StandardButton.Ok)
         accept.setText(f"State {len(chosen)} absent")
         accept.setEnabled(bool(chosen))

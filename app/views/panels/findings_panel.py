@@ -194,7 +194,8 @@ class FindingsPanel(QWidget):
         self.sort.setToolTip(f"Order of the list{keys.hint('order')}; by value, uncovered findings come last")
         self.density.setToolTip(f"Compact list{keys.hint('density')}: as many findings at once as fit")
         self.rest.setToolTip(
-            f"State absent what is not reviewed yet{keys.hint('rest_absent')}; asks first, and Ctrl+Z undoes it as one"
+            f"State absent what is not reviewed yet{keys.hint('rest_absent')}; asks first, and "
+            f"undo{keys.hint('undo')} takes it back as one"
         )
         self.impression.setToolTip(f"Draft impression from what was stated{keys.hint('impression')}")
 
