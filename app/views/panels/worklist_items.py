@@ -14,6 +14,8 @@ from app.views.bindings import bind
 from engine.store.workflow import StudyState, WorklistOrder, WorklistRow
 
 AnyIndex = QModelIndex | QPersistentModelIndex
+Cells = tuple[tuple[str, QColor], ...]
+KEPT_CELLS = 400
 ENTRY_ROLE = Qt.ItemDataRole.UserRole
 BLANK = "…"
 COLUMNS = ("Patient", "ID", "Date", "Description", "State", "Positive", "Series", "Added")
@@ -136,28 +138,54 @@ class WorklistItems(QAbstractTableModel):
         super().__init__()
         self.worklist, self.queue = model, queue
         self._n_rows = model.n_rows
+        self._cells: dict[int, Cells] = {}
         bind(self, model.reset, self._reset)
         bind(self, model.rows_inserted, self._insert)
         bind(self, model.rows_removed, self._remove)
         bind(self, model.rows_changed, self._change)
         bind(self, queue.changed, self._change_all)
 
+    def cells(self, row: int) -> Cells:
+        """Return text and colour of every cell of a row; kept until something changes, since painting asks often."""
+        found = self._cells.get(row)
+        if found is None:
+            if len(self._cells) > KEPT_CELLS:
+                self._cells.clear()
+            found = self._cells[row] = self._make_cells(row)
+        return found
+
+    def _make_cells(self, row: int) -> Cells:
+        entry = self.worklist.entry(row)
+        if entry is None:
+            return ((BLANK, theme.FAINT),) * len(COLUMNS)
+        faint = (ID, SERIES, ADDED)
+        inks = [
+            theme.MUTED if isinstance(entry, SeriesItem) or at in faint else theme.TEXT for at in range(len(COLUMNS))
+        ]
+        cells = [(self._text(entry, row, column), ink) for column, ink in enumerate(inks)]
+        cells[STATE], cells[POSITIVE] = state_text(entry, self.queue), positive_text(entry)
+        return tuple(cells)
+
     def _reset(self) -> None:
+        self._cells.clear()
         self.beginResetModel()
         self._n_rows = self.worklist.n_rows
         self.endResetModel()
 
     def _insert(self, first: int, count: int) -> None:
+        self._cells.clear()
         self.beginInsertRows(QModelIndex(), first, first + count - 1)
         self._n_rows += count
         self.endInsertRows()
 
     def _remove(self, first: int, count: int) -> None:
+        self._cells.clear()
         self.beginRemoveRows(QModelIndex(), first, first + count - 1)
         self._n_rows -= count
         self.endRemoveRows()
 
     def _change(self, first: int, last: int) -> None:
+        self._cells.clear()
         self.dataChanged.emit(self.index(first, 0), self.index(last, len(COLUMNS) - 1))
 
     def _change_all(self) -> None:
@@ -175,12 +203,11 @@ class WorklistItems(QAbstractTableModel):
     def data(self, index: AnyIndex, role: int = Qt.ItemDataRole.DisplayRole) -> object:
         """Return a cell's text, colour, tooltip, or the row itself."""
         if role == Qt.ItemDataRole.DisplayRole:
-            entry = self.worklist.entry(index.row())
-            return BLANK if entry is None else self._text(entry, index)
+            return self.cells(index.row())[index.column()][0]
         if role == ENTRY_ROLE:
             return self.worklist.entry(index.row())
         if role == Qt.ItemDataRole.ForegroundRole:
-            return self._color(index)
+            return self.cells(index.row())[index.column()][1]
         if role not in (Qt.ItemDataRole.ToolTipRole, Qt.ItemDataRole.AccessibleTextRole):
             return None
         entry = self.worklist.entry(index.row())
@@ -199,30 +226,17 @@ class WorklistItems(QAbstractTableModel):
             return "Click to sort; again to turn the order round" if section in ORDER_OF_COLUMN else COLUMNS[section]
         return None
 
-    def _text(self, entry: Entry, index: AnyIndex) -> str:
-        column = index.column()
+    def _text(self, entry: Entry, row: int, column: int) -> str:
         if isinstance(entry, SeriesItem):
             texts = {PATIENT: f"        {series_text(entry)}", SERIES: count_text(entry)}
             if column in texts:
                 return texts[column]
         elif column == PATIENT:
-            sign = "" if entry.n_series < 2 else "▾ " if self.worklist.is_open(index.row()) else "▸ "
+            sign = "" if entry.n_series < 2 else "▾ " if self.worklist.is_open(row) else "▸ "
             return f"{sign or '    '}{patient_text(entry)}"
         elif column in (ID, DATE, DESCRIPTION, SERIES, ADDED):
             return _study_text(entry, column)
-        if column == STATE:
-            return state_text(entry, self.queue)[0]
-        return positive_text(entry)[0] if column == POSITIVE else ""
-
-    def _color(self, index: AnyIndex) -> QColor | None:
-        entry = self.worklist.entry(index.row())
-        if entry is None:
-            return theme.FAINT
-        if index.column() == STATE:
-            return state_text(entry, self.queue)[1]
-        if index.column() == POSITIVE:
-            return positive_text(entry)[1]
-        return theme.MUTED if isinstance(entry, SeriesItem) or index.column() in (ID, SERIES, ADDED) else None
+        return ""
 
 
 def _study_text(row: WorklistRow, column: int) -> str:

@@ -37,6 +37,7 @@ from engine.store.workflow import WorklistRow
 
 MARGIN_PX, GUTTER_PX = 6, 16
 CHOOSE_AFTER_MS = 250
+CELL_FLAGS = int(Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter | Qt.TextFlag.TextSingleLine)
 LEFT, RIGHT = Qt.AlignmentFlag.AlignLeft, Qt.AlignmentFlag.AlignRight
 
 
@@ -176,7 +177,7 @@ class WorklistView(QTableView):
 
     def paintEvent(self, event: QPaintEvent) -> None:
         """Paint the rows, or why there are none."""
-        super().paintEvent(event)
+        self._paint_rows(event)
         text = self._model.empty_text
         if text:
             painter = QPainter(self.viewport())
@@ -184,8 +185,12 @@ class WorklistView(QTableView):
             flags = int(Qt.AlignmentFlag.AlignCenter | Qt.TextFlag.TextWordWrap)
             painter.drawText(self.viewport().rect().adjusted(12, 12, -12, -12), flags, text)
 
+    def _paint_rows(self, event: QPaintEvent) -> None:
+        super().paintEvent(event)
+
     def _update(self) -> None:
-        self.viewport().update()
+        if not self._model.n_rows:  # what stands there instead of rows has changed
+            self.viewport().update()
         self._report()
 
     def _begin_anew(self) -> None:
@@ -299,6 +304,31 @@ class WorklistTable(WorklistView):
         header.sectionClicked.connect(self._sort)
         bind(self, items.worklist.query_changed, self._show_order)
         self._show_order()
+
+    def _paint_rows(self, event: QPaintEvent) -> None:
+        """Paint all cells in one go: a call of Qt for each of some hundred cells would cost more than the painting."""
+        painter, area, header = QPainter(self.viewport()), event.rect(), self.horizontalHeader()
+        width_of = painter.fontMetrics()
+        first, last = self.rowAt(area.top()), self.rowAt(area.bottom())
+        if first < 0:
+            return
+        columns = [(at, header.sectionViewportPosition(at), header.sectionSize(at)) for at in range(header.count())]
+        height, wide = self.rowHeight(first), width_of.averageCharWidth() + 1
+        selected = self.currentIndex().row()
+        for row in range(first, (last if last >= 0 else self._items.rowCount() - 1) + 1):
+            top = self.rowViewportPosition(row)
+            if row == selected:
+                painter.fillRect(0, top, self.viewport().width(), height, theme.SELECTED)
+            if self._model.is_current(self._model.entry(row)):
+                painter.fillRect(0, top, 3, height, theme.ACCENT)
+            cells = self._items.cells(row)
+            for column, left, width in columns:
+                text, color = cells[column]
+                if text and left < area.right() and left + width > area.left():
+                    painter.setPen(color)
+                    if len(text) * wide > width - 10:
+                        text = width_of.elidedText(text, Qt.TextElideMode.ElideRight, width - 10)
+                    painter.drawText(left + 6, top, width - 10, height, CELL_FLAGS, text)
 
     def _sort(self, column: int) -> None:
         order = ORDER_OF_COLUMN.get(column)
