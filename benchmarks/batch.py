@@ -46,7 +46,7 @@ from engine.preprocess.windows import to_channels
 
 TARGET = 0.95
 MAX_DRIFT = 1.15
-"""The baseline is measured before and after; further apart than this, the machine was not quiet and nothing is known."""
+"""The baseline is measured before and after; further apart than this, the machine was not quiet: no verdict."""
 
 
 def write_tree(folder: Path, n_studies: int, spec: PhantomSpec) -> None:
