@@ -24,6 +24,7 @@ from engine.inference.helpers import Helpers
 from engine.progress import NULL_CONTEXT, Cancelled, CancelOnly, CancelToken, Context
 
 if TYPE_CHECKING:
+    from engine.analysis import Analysis
     from engine.inference.predictor import Predictor
     from engine.models.backbones.registry import BackboneRegistry
 
@@ -210,7 +211,7 @@ class _Tally:
         """
         counts = self._counts
         if isinstance(outcome, Analysed):
-            n_slices = counts.n_slices + len(outcome.analysis.slices)
+            n_slices = counts.n_slices + _prepared_slices(outcome.analysis)
             self._counts = replace(counts, n_new=counts.n_new + 1, n_slices=n_slices)
             self._passing_in_a_row = 0
         elif isinstance(outcome, Failure):
@@ -291,6 +292,12 @@ def _counting(tree: Path) -> Iterator[_Total]:
     finally:
         token.cancel()
         thread.join()
+
+
+def _prepared_slices(analysis: Analysis) -> int:
+    """Return how many slices were prepared: a network of volumes has one result for all of them."""
+    grid = analysis.prepared_grid
+    return len(analysis.slices) if grid is None else grid.shape[0]
 
 
 def _cores() -> int:
