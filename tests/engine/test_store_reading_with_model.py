@@ -312,6 +312,25 @@ def test_an_analysis_with_counterfactuals_and_feature_survives(store: Store, cat
     assert (stored.unit, stored.study_instance_uid) == ("volume", STUDY.study_uid)
 
 
+def test_a_study_of_one_slice_keeps_that_it_has_no_logit_without_it(store: Store, catalogue: Catalogue) -> None:
+    analysis = make_analysis(catalogue, extras=True)
+    assert analysis.counterfactual is not None
+    undefined = np.full_like(analysis.counterfactual.without_slice, np.nan)
+    store.save_analysis(
+        replace(analysis, counterfactual=replace(analysis.counterfactual, without_slice=undefined), unit="volume")
+    )
+    stored = store.latest_analysis(UID)
+    assert stored is not None
+    assert stored.counterfactual is not None
+    assert np.isnan(stored.counterfactual.without_slice).all()
+    assert np.array_equal(stored.counterfactual.without_expert, analysis.counterfactual.without_expert)
+    missing = replace(
+        analysis.counterfactual, without_expert=np.full_like(analysis.counterfactual.without_expert, np.nan)
+    )
+    with pytest.raises(StoreError):
+        store.save_analysis(replace(analysis, counterfactual=missing))
+
+
 def test_a_feature_that_is_not_finite_is_not_stored(store: Store, catalogue: Catalogue) -> None:
     broken = replace(make_analysis(catalogue, extras=True), pooled_feature=np.array([1, np.nan], dtype=np.float32))
     with pytest.raises(StoreError) as caught:
