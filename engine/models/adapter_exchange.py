@@ -92,7 +92,11 @@ def export_adapter(package: LoadedPackage, folder: Path) -> None:
 
     manifest = package.manifest
     if manifest.lora is None:
-        raise peft_error(str(package.path), f"{manifest.name} has no LoRA adapters to export", "none")
+        raise PackageError(
+            f"{package.path}: {manifest.name} has no LoRA adapters to export; nothing was written.",
+            hint="Choose a model whose backbone was adapted; models show names its adapters under lora.",
+            code="adapter.none",
+        )
     settings = manifest.lora.settings
     record = MoLRERecord(
         package_digest=manifest.digest,
