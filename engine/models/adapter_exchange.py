@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import torch
 from pydantic import Field, ValidationError
 
+from engine.errors import PackageError
 from engine.config import FrozenConfig, describe_validation
 from engine.models.backbones.registry import BackboneRegistry, default_registry
 from engine.models.calibration import Calibration
