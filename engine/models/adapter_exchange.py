@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 import torch
 from pydantic import Field, ValidationError
 
-from engine.errors import PackageError
 from engine.config import FrozenConfig, describe_validation
+from engine.errors import PackageError
 from engine.models.backbones.registry import BackboneRegistry, default_registry
 from engine.models.calibration import Calibration
 from engine.models.classifier import MoLREClassifier
