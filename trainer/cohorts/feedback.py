@@ -5,7 +5,6 @@ What a reader said is present or absent counts; everything else is unknown and s
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,11 +20,8 @@ from engine.geometry import Volume
 from engine.progress import NULL_CONTEXT, CancelOnly, Context
 from engine.store.records import CorrectionRow, SeriesRow
 from engine.store.repository import Store
+from trainer.cohorts.keys import header_patient_key
 from trainer.datasets import UNKNOWN
-
-# Any text would do, but it must never change: the split is drawn once. With this one both demo studies may be trained
-# on, so that retraining can be tried out with nothing else at hand.
-SPLIT_SALT = "own-studies-2"
 
 
 @dataclass(frozen=True, eq=False)
@@ -143,11 +139,9 @@ def _labels(statements: Iterable[CorrectionRow], column: Mapping[str, int]) -> t
 
 
 def _reviewed(row: SeriesRow, statements: Iterable[CorrectionRow], labels_C: NDArray[np.int8]) -> ReviewedSeries:
-    # A study without a patient identifier is a patient of its own.
-    patient = row.patient_id or row.study_uid
     return ReviewedSeries(
         series_uid=row.series_uid,
-        patient_key=hashlib.sha256(f"{SPLIT_SALT}|{patient}".encode()).hexdigest(),
+        patient_key=header_patient_key(row.patient_id, row.study_uid),
         source_path=Path(row.source_path),
         sop_instance_uids=frozenset(uid for item in statements for uid in item.sop_instance_uids),
         labels_C=labels_C,

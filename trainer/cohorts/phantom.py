@@ -2,26 +2,18 @@
 
 from __future__ import annotations
 
-import multiprocessing
-from collections.abc import Iterator, Mapping
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 
 import numpy as np
-import torch
 
-from engine.errors import TrainingError
 from engine.inference.array_cache import code_digest
-from engine.inference.device import choose_device
-from engine.inference.features import FeatureExtractor
-from engine.inference.helpers import end_with_parent
-from engine.models.backbones.registry import build_backbone, open_registry
+from engine.models.backbones.registry import open_registry
 from engine.phantom.study import PAINTED_KEYS, generate
 from engine.progress import NULL_CONTEXT, Context
-from trainer.config import SPLITS, PhantomCohortConfig, Split, TrainConfig, canonical_digest
+from trainer.cohorts.extraction import compute_all, open_extractor
+from trainer.config import SPLITS, ImportedCohortConfig, PhantomCohortConfig, Split, TrainConfig, canonical_digest
 from trainer.datasets import StudyFeatures
 from trainer.features import FeatureCache, volume_features
 
@@ -67,12 +59,13 @@ def cohort_features(
     Cancelled
         Between two studies.
     """
-    cases = plan(config.cohort)
+    cases = plan(_phantoms(config))
     cache = FeatureCache(cache_folder, PAINTED_KEYS)
     digests = {case: feature_digest(case, config, backbones) for case in cases}
     found = {case: cached for case in cases if (cached := cache.get(digests[case])) is not None}
     missing = [case for case in cases if case not in found]
-    for case, study in _extract_all(missing, config, backbones, context):
+    compute = partial(extract_case, config=config, backbones=backbones)
+    for case, study in compute_all(missing, compute, config.workers, context):
         cache.put(digests[case], study)
         found[case] = study
         context.progress(len(found), len(cases), "Painting phantoms and computing features")
@@ -84,7 +77,7 @@ def feature_digest(case: PhantomCase, config: TrainConfig, backbones: Path | Non
     return canonical_digest(
         {
             "seed": case.seed,
-            "phantom": config.cohort.spec.model_dump(mode="json"),
+            "phantom": _phantoms(config).spec.model_dump(mode="json"),
             "preprocessing": config.preprocessing.model_dump(mode="json"),
             "backbone": [config.backbone, open_registry(backbones).weights_digest(config.backbone)],
             "code": _code_digest(),
@@ -96,58 +89,20 @@ def extract_case(
     case: PhantomCase, config: TrainConfig, backbones: Path | None = None, context: Context = NULL_CONTEXT
 ) -> StudyFeatures:
     """Paint one phantom, prepare it and compute its features."""
-    study = generate(case.seed, config.cohort.spec)
-    extractor = _extractor(config.backbone, backbones)
+    study = generate(case.seed, _phantoms(config).spec)
+    extractor = open_extractor(config.backbone, backbones)
     features_SD = volume_features(study.volume, config.preprocessing, extractor, context)
     labels_C = np.array([study.labels[key] for key in PAINTED_KEYS], dtype=np.int8)
     return StudyFeatures(case.identifier, features_SD, labels_C)
 
 
-@lru_cache(maxsize=1)
-def _extractor(backbone: str, backbones: Path | None) -> FeatureExtractor:
-    return FeatureExtractor(build_backbone(backbone, open_registry(backbones)), choose_device("cpu"))
+def _phantoms(config: TrainConfig) -> PhantomCohortConfig:
+    if isinstance(config.cohort, ImportedCohortConfig):
+        raise TypeError("this run has an imported cohort, not one of phantoms")
+    return config.cohort
 
 
 @lru_cache(maxsize=1)
 def _code_digest() -> str:
     """Name the sources that paint and prepare: a changed painter never meets features of the old one."""
     return code_digest(("engine.phantom", "engine.preprocess"))
-
-
-def _extract_all(
-    cases: list[PhantomCase], config: TrainConfig, backbones: Path | None, context: Context
-) -> Iterator[tuple[PhantomCase, StudyFeatures]]:
-    if config.workers == 1 or len(cases) < 2 * config.workers:
-        for case in cases:
-            context.raise_if_cancelled()
-            yield case, extract_case(case, config, backbones, context)
-        return
-    with ProcessPoolExecutor(
-        config.workers, mp_context=multiprocessing.get_context("spawn"), initializer=_start_helper
-    ) as pool:
-        futures = {pool.submit(extract_case, case, config, backbones): case for case in cases}
-        try:
-            yield from _as_they_come(futures, context)
-        except BrokenProcessPool as error:
-            raise TrainingError(
-                "A helper process that computes features ended unexpectedly, perhaps for want of memory.",
-                hint="Start the run again with fewer workers; the features computed so far are kept.",
-                code="training.helper_lost",
-                kind="environment",
-            ) from error
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
-
-
-def _as_they_come(
-    futures: Mapping[Future[StudyFeatures], PhantomCase], context: Context
-) -> Iterator[tuple[PhantomCase, StudyFeatures]]:
-    for future in as_completed(futures):
-        context.raise_if_cancelled()
-        yield futures[future], future.result()
-
-
-def _start_helper() -> None:
-    """Set a helper process up: one thread, and gone with its parent."""
-    torch.set_num_threads(1)
-    end_with_parent()

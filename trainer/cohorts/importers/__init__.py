@@ -1,0 +1,1 @@
+"""Importers of labelled cohorts: one file each, found by the registry."""
