@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Literal, Self
+from pathlib import Path
+from typing import Annotated, Literal, Self
 
 from pydantic import (
+    Discriminator,
     Field,
     NonNegativeFloat,
     PositiveFloat,
     PositiveInt,
+    Tag,
     ValidationInfo,
+    field_serializer,
     field_validator,
     model_validator,
 )
@@ -25,6 +29,8 @@ from engine.phantom.spec import PhantomSpec
 from engine.preprocess.spec import PreprocessSpec
 
 DEMO_NOTICE = "Trained on synthetic phantoms, for demonstration only"
+IMPORTED_NOTICE = "Trained on an imported cohort, for research only"
+IMPORTED_DESCRIPTION = "MoLRE classifier trained on an imported cohort"
 
 Split = Literal["train", "validate", "calibrate", "test"]
 MAX_SPLIT = 100_000
@@ -50,6 +56,32 @@ class PhantomCohortConfig(FrozenConfig):
             "calibrate": self.n_calibrate,
             "test": self.n_test,
         }[split]
+
+
+class ImportedCohortConfig(FrozenConfig):
+    """A cohort that ``main.py cohort`` wrote; `manifest` is its folder or ``cohort.json``.
+
+    A relative path counts from where the program was started. Where it lies is nobody's business but the user's: only
+    its name is ever written into a package.
+    """
+
+    kind: Literal["imported"] = "imported"
+    manifest: Path
+
+    @field_serializer("manifest")
+    def _name_only(self, manifest: Path) -> str:
+        return manifest.name
+
+
+def _kind_of_cohort(value: object) -> str:
+    """Tell the kinds of cohort apart; one that says nothing is the phantom's."""
+    return str(value.get("kind", "phantom") if isinstance(value, dict) else getattr(value, "kind", ""))
+
+
+CohortConfig = Annotated[
+    Annotated[PhantomCohortConfig, Tag("phantom")] | Annotated[ImportedCohortConfig, Tag("imported")],
+    Discriminator(_kind_of_cohort),
+]
 
 
 class LossConfig(FrozenConfig):
@@ -217,7 +249,7 @@ class TrainConfig(FrozenConfig):
     backbone: str = "efficientnet_lite0"
     workers: PositiveInt = 1
     threads: PositiveInt | None = None
-    cohort: PhantomCohortConfig = PhantomCohortConfig()
+    cohort: CohortConfig = PhantomCohortConfig()
     preprocessing: PreprocessSpec = PreprocessSpec()
     molre: MoLRESettings | None = MoLRESettings()
     loss: LossConfig = LossConfig()
@@ -226,9 +258,20 @@ class TrainConfig(FrozenConfig):
     calibration: CalibrationSettings = CalibrationSettings()
     reference: ReferenceConfig = ReferenceConfig()
 
+    @model_validator(mode="before")
+    @classmethod
+    def _say_what_it_is(cls, values: object) -> object:
+        """Never call a model of patients' studies one of phantoms."""
+        if isinstance(values, dict) and _kind_of_cohort(values.get("cohort", {})) == "imported":
+            own = {"name": "imported-cohort", "description": IMPORTED_DESCRIPTION, "notice": IMPORTED_NOTICE}
+            return {**own, **values}
+        return values
+
     @model_validator(mode="after")
     def _reference_fits(self) -> Self:
         cohort = self.cohort
+        if isinstance(cohort, ImportedCohortConfig):
+            return self  # how many studies there are is known when the manifest is read; no more can be shipped
         pairs = (
             ("reference.n_replay", self.reference.n_replay, "cohort.n_train", cohort.n_train),
             ("reference.n_calibrate", self.reference.n_calibrate, "cohort.n_calibrate", cohort.n_calibrate),
