@@ -154,6 +154,7 @@ class Anatomy:
         sphenoid = ellipsoid(ax, y, z, (5, -27, -35), (9, 9, 7))
         frontal = ellipsoid(ax, y, z, (8, -86, -10), (9, 2.6, 7)) + 0.7 * rough
         self.fields["sinus"] = np.minimum(np.minimum(nasal, sphenoid), frontal)
+        self.fields["sphenoid"], self.fields["frontal"] = sphenoid, frontal
         self.fields["maxillary"] = ellipsoid(ax, y, z, (27, -62, -59), (14, 17, 15))
         self.fields["mastoid"] = ellipsoid(ax, y, z, (54, 20, -40), (11, 14, 17))
         self.fields["canal"] = tube(ax, y, z, [((50, 6, -40), 3.0), ((82, 8, -42), 4.0)])
@@ -171,6 +172,7 @@ class Anatomy:
         self.fields["sulcus_slope"] = np.maximum(slope, np.float32(0.06))
         reach = 17 + 4.5 * self.fields["cloud"]
         opening = np.clip(1.15 - self.fields["table"] / reach, 0, 1) * (1 + 0.45 * self.fields["rough"])
+        self.fields["sulcus_free"] = (opening * np.float32(head.sulcus_mm)).astype(np.float32)
         for effacement in head.effacements:
             cx, cy, cz = effacement.centre
             away = ((self._points[0] - cx) ** 2 + (self._points[1] - cy) ** 2 + (self._points[2] - cz) ** 2) / (
@@ -189,7 +191,8 @@ class Anatomy:
         lateral = self._lateral(ax, y, z, growth)
         width = head.third_ventricle_mm * max(head.ventricle, 0.8)
         third = ellipsoid(x, y, z, (0, 2, -2), (width, 13, 10))
-        fourth = ellipsoid(x, y, z, (0, 25, -34), (6.5 * head.ventricle**0.5, 4.5 * head.ventricle**0.5, 9))
+        size = head.ventricle**0.5 * head.fourth
+        fourth = ellipsoid(x, y, z, (0, 25, -34), (6.5 * size, 4.5 * size, 9 * head.fourth))
         self.fields["lateral"] = lateral
         self.fields["third"] = third
         self.fields["fourth"] = fourth
@@ -234,7 +237,11 @@ class Anatomy:
         ambient = np.abs(around - 15.5 - 0.8 * self.fields["rough"]) - 0.9
         ambient += 0.7 * np.maximum(12 - y, 0) + 1.5 * np.maximum(np.abs(z + 11) - 8, 0)
         parts = (suprasellar, stem, insula, slit, quadrigeminal, magna, ambient)
-        self.fields["cistern"] = np.asarray(np.minimum.reduce(parts) - swell, dtype=np.float32)
+        free = np.asarray(np.minimum.reduce(parts) - swell, dtype=np.float32)
+        self.fields["cistern_free"] = self.fields["cistern"] = free
+        if head.cistern_loss_mm > 0:
+            basal = np.exp(-((x / 26) ** 2) - ((y - 6) / 34) ** 2 - ((z + 13) / 15) ** 2)
+            self.fields["cistern"] = np.asarray(free + head.cistern_loss_mm * basal, dtype=np.float32)
         self.fields["sylvian"] = np.asarray(np.minimum(np.minimum(insula, slit), stem), dtype=np.float32)
 
     def _posterior(self, x: F32, y: F32, z: F32) -> None:

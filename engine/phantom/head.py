@@ -62,6 +62,22 @@ class Effacement:
 
 
 @dataclass(frozen=True)
+class Region:
+    """Where a lesion lies, for the painters of what happens inside it."""
+
+    centre: Point
+    radii: Point
+
+
+@dataclass(frozen=True)
+class Metal:
+    """A piece of metal in head space, from which streaks start; `strength_hu` is their size beside it."""
+
+    centre: Point
+    strength_hu: float
+
+
+@dataclass(frozen=True)
 class Layer:
     """One finding as it will be painted.
 
@@ -108,6 +124,10 @@ class Head:
     layers: list[Layer] = field(default_factory=list)
     used_sides: list[Side] = field(default_factory=list)
     flags: set[str] = field(default_factory=set)
+    fourth: float = 1.0
+    cistern_loss_mm: float = 0.0
+    regions: dict[str, list[Region]] = field(default_factory=dict)
+    metals: list[Metal] = field(default_factory=list)
 
     def add(self, key: str, paint: Paint, *, order: int, solid: bool = True) -> None:
         """Take up the paint of one finding."""
@@ -140,9 +160,19 @@ class Head:
             total += push.displacement_mm(x, y, z)
         return float(np.abs(total).max())
 
+    def effacement(self) -> float:
+        """Return how much the most narrowed sulci have lost, 0..1."""
+        return max((item.amount for item in self.effacements), default=0.0)
+
     def has(self, key: str) -> bool:
         """Whether a finding has been taken up already."""
         return any(layer.key == key for layer in self.layers)
+
+
+def pick(rng: np.random.Generator, sites: tuple[Point, ...], wander_mm: float) -> Point:
+    """Draw one of several places and wander from it by at most `wander_mm` along each axis."""
+    x, y, z = (float(c + d) for c, d in zip(rng.choice(sites), rng.uniform(-wander_mm, wander_mm, 3), strict=True))
+    return x, y, z
 
 
 def any_side(rng: np.random.Generator) -> Side:

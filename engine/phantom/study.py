@@ -93,10 +93,14 @@ def uid(seed: int, spec: PhantomSpec, part: str) -> str:
 
 def draw_findings(seed: int, normal_fraction: float) -> tuple[str, ...]:
     """Draw the findings of a study: none in `normal_fraction` of the studies, else each by its own prevalence."""
-    rng = stream(seed, "findings")
-    normal = rng.random() < normal_fraction
-    drawn = {key: rng.random() < painter.prevalence / (1 - normal_fraction) for key, painter in painters().items()}
-    return () if normal else tuple(key for key, positive in drawn.items() if positive)
+    if stream(seed, "findings").random() < normal_fraction:
+        return ()
+    # Every finding has a stream of its own: another painter changes nobody else's studies.
+    return tuple(
+        key
+        for key, painter in painters().items()
+        if stream(seed, f"drawn:{key}").random() < painter.prevalence / (1 - normal_fraction)
+    )
 
 
 def plan_head(seed: int, spec: PhantomSpec, findings: Collection[str] | None) -> Head:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property
 
 import numpy as np
@@ -9,7 +10,7 @@ import numpy as np
 from engine.phantom.anatomy import FACE_TOP_MM, Anatomy
 from engine.phantom.head import Head
 from engine.phantom.lattice import F32, Real, Taps
-from engine.phantom.shapes import Point, coverage, ellipsoid, unit
+from engine.phantom.shapes import Point, coverage, ellipsoid, tube, unit
 
 AIR_HU, FAT_HU, MUSCLE_HU, SKIN_HU = -1000.0, -95.0, 52.0, 25.0
 CORTEX_MM = 3.2
@@ -62,13 +63,50 @@ class Slab:
 
     def blob(self, centre: Point, radii: Point, *, irregular_mm: float = 0.0, edge_mm: float = 1.2) -> F32:
         """Return the coverage by an ellipsoid whose border wanders by `irregular_mm`."""
+        out = self.nothing()
         if self.misses(centre, max(radii) + 3 * irregular_mm + edge_mm):
-            return self.nothing()
-        distance = ellipsoid(self.x, self.y, self.z, centre, radii)
+            return out
+        # An elongated ellipsoid's distance grows slowly along its long axis: its border wanders further there.
+        slow = max(radii) / (radii[0] * radii[1] * radii[2]) ** (1 / 3)
+        box = self.box(centre, max(radii) + (6 * irregular_mm + edge_mm) * slow)
+        distance = ellipsoid(self.x[box], self.y[box], self.z[box], centre, radii)
         if irregular_mm:
-            distance += self.field("cloud") * np.float32(irregular_mm)
-            distance += self.field("rough") * np.float32(0.35 * irregular_mm)
-        return coverage(distance, edge_mm)
+            distance += self.field("cloud")[box] * np.float32(irregular_mm)
+            distance += self.field("rough")[box] * np.float32(0.35 * irregular_mm)
+        out[box] = coverage(distance, edge_mm)
+        return out
+
+    def tube_mm(self, nodes: Sequence[tuple[Point, float]], reach_mm: float = 4.0) -> F32:
+        """Return the distance to a chain of round cones, right up to `reach_mm` from it and large elsewhere."""
+        out = np.full_like(self.hu, 1e3)
+        points = np.array([point for point, _ in nodes])
+        middle = (points.min(axis=0) + points.max(axis=0)) / 2
+        far = float(np.linalg.norm(points - middle, axis=1).max()) + max(radius for _, radius in nodes) + reach_mm
+        centre = (float(middle[0]), float(middle[1]), float(middle[2]))
+        if not self.misses(centre, far):
+            box = self.box(centre, far)
+            out[box] = tube(self.x[box], self.y[box], self.z[box], nodes)
+        return out
+
+    def box(self, centre: Point, reach_mm: float) -> tuple[slice, slice, slice]:
+        """Return the rows and columns, in every plane, that hold all within `reach_mm` of a point, or more."""
+        rows = self._rows_mm
+        columns = self._columns_mm
+        down = np.flatnonzero((rows[0] <= centre[1] + reach_mm) & (rows[1] >= centre[1] - reach_mm))
+        along = np.flatnonzero((columns[0] <= centre[0] + reach_mm) & (columns[1] >= centre[0] - reach_mm))
+        if not (len(down) and len(along)):
+            return slice(None), slice(0, 0), slice(0, 0)
+        return slice(None), slice(int(down[0]), int(down[-1]) + 1), slice(int(along[0]), int(along[-1]) + 1)
+
+    @cached_property
+    def _rows_mm(self) -> tuple[F32, F32]:
+        """Lowest and highest y of every row."""
+        return self.y.min(axis=(0, 2)), self.y.max(axis=(0, 2))
+
+    @cached_property
+    def _columns_mm(self) -> tuple[F32, F32]:
+        """Lowest and highest x of every column."""
+        return self.x.min(axis=(0, 1)), self.x.max(axis=(0, 1))
 
     @cached_property
     def depth(self) -> F32:
@@ -80,6 +118,12 @@ class Slab:
         """How much of a voxel is above the tentorium or in front of the petrous ridge, 0..1."""
         below = np.minimum(-self.field("tentorium"), self.field("behind"))
         return coverage(below, 1.5)
+
+    @cached_property
+    def fold_mm(self) -> F32:
+        """Distance to the middle of the nearest sulcus; large below the tentorium."""
+        fold = np.abs(self.field("sulcus")) / self.field("sulcus_slope") + 12 * (1 - self.supratentorial)
+        return np.asarray(fold, dtype=np.float32)
 
     @cached_property
     def ventricle_distance(self) -> F32:
@@ -175,7 +219,7 @@ class Slab:
         """
         surface = self.depth - self.head.gap_mm * (1 + 0.35 * self.field("cloud"))
         surface = np.minimum(np.minimum(surface, self.field("cistern")), self._fissure_mm())
-        fold = np.abs(self.field("sulcus")) / self.field("sulcus_slope") + 12 * (1 - self.supratentorial)
+        fold = self.fold_mm
         width = self.field("sulcus_width")
         water = fold - width + 400 * unit(0.12 - width)
         ribbon = fold + np.maximum(self.field("table") - self.field("gyral_reach"), 0)
@@ -219,6 +263,6 @@ class Slab:
         sinus_mm = np.hypot(across, np.maximum(self.depth - 1, 0) * 0.8) - 3.6
         behind = np.maximum(20 - self.z - np.maximum(self.y, 0), 0)
         transverse = np.maximum(np.abs(tent + 1) - 4, self.depth - 6) + 30 * (self.y < 38)
-        sinus = np.minimum(sinus_mm + behind, transverse)
-        self.sinus = coverage(sinus, 1.0) * inside
+        self.sinus_mm = np.minimum(sinus_mm + behind, transverse)
+        self.sinus = coverage(self.sinus_mm, 1.0) * inside
         self.blend(53.0, self.sinus)

@@ -16,9 +16,34 @@ from engine.phantom.study import PAINTED_KEYS, PhantomStudy, generate
 
 SPEC = PhantomSpec(matrix=192, pixel_spacing_mm=1.2)
 SEED = 77
-IMPLIED_BY_OTHERS = {"midline_shift", "ventricular_enlargement", "vasogenic_edema"}
-EXTRA_AXIAL = ("acute_subdural_hematoma", "chronic_subdural_hematoma", "epidural_hematoma")
-ONE_SIDED = (*EXTRA_AXIAL, "basal_ganglia_hemorrhage", "lobar_hemorrhage", "acute_infarct", "craniectomy", "meningioma")
+SMALL = {"petechial_hemorrhage", "hyperdense_vessel", "lacunar_infarct", "parenchymal_calcification", "foreign_body"}
+SMALL |= {"pineal_choroid_calcification", "aneurysm_clip_or_coil"}
+# What a mass, a swelling or a blockage does to its surroundings; and what else some findings are by definition.
+CONSEQUENCES = {
+    *("midline_shift", "subfalcine_herniation", "mass_effect", "sulcal_effacement", "cistern_effacement"),
+    *("ventricular_enlargement", "vasogenic_edema"),
+}
+IMPLIED = {
+    "hemorrhagic_transformation": {"acute_infarct", "loss_of_insular_ribbon"},
+    "acute_infarct": {"loss_of_insular_ribbon"},
+    "chronic_infarct": {"encephalomalacia"},
+    "thalamic_hemorrhage": {"intraventricular_hemorrhage"},
+    "cerebellar_hemorrhage": {"hydrocephalus"},
+    "skull_base_fracture": {"pneumocephalus"},
+    "mastoid_fracture": {"mastoid_effusion"},
+    "ventricular_catheter": {"burr_hole"},
+}
+EXTRA_AXIAL = (
+    *("acute_subdural_hematoma", "chronic_subdural_hematoma", "epidural_hematoma", "chronic_subdural_hygroma"),
+    "sinus_intracranial_complication",
+)
+ONE_SIDED = (
+    *("acute_subdural_hematoma", "chronic_subdural_hematoma", "epidural_hematoma", "chronic_subdural_hygroma"),
+    *("basal_ganglia_hemorrhage", "lobar_hemorrhage", "thalamic_hemorrhage", "acute_infarct", "porencephaly"),
+    *("craniectomy", "meningioma", "mastoid_fracture", "loss_of_insular_ribbon", "sinus_retention_cyst"),
+)
+MIDLINE = ("lipoma", "sellar_mass", "empty_sella", "cavum_septum_pellucidum", "brainstem_hemorrhage")
+BELOW_TENTORIUM = ("cerebellar_hemorrhage", "cerebellar_atrophy", "mega_cisterna_magna", "tonsillar_herniation")
 
 Mask = NDArray[np.bool_]
 
@@ -45,22 +70,24 @@ def test_its_mask_holds_what_it_paints_where_something_else_was(painter: Painter
 def test_it_is_labelled_with_no_more_than_it_implies(painter: Painter) -> None:
     labels = made(painter.key).labels
     assert labels[painter.key] == 1
-    assert {key for key, label in labels.items() if label} - {painter.key} <= IMPLIED_BY_OTHERS
+    others = {key for key, label in labels.items() if label} - {painter.key}
+    assert others <= CONSEQUENCES | IMPLIED.get(painter.key, set())
 
 
 def test_it_is_more_than_a_speck_and_less_than_the_head(painter: Painter) -> None:
     mask = made(painter.key).masks[painter.key]
     voxel_ml = SPEC.pixel_spacing_mm**2 * SPEC.slice_spacing_mm / 1000
-    assert 0.15 < mask.sum() * voxel_ml < 700
+    largest_ml = 1600 if painter.key == "cerebral_edema" else 700
+    assert (0.04 if painter.key in SMALL else 0.15) < mask.sum() * voxel_ml < largest_ml
 
 
 def test_the_picture_changes_where_the_mask_is(painter: Painter) -> None:
     study, normal = made(painter.key), made()
     change = np.abs(study.volume.voxels.astype(int) - normal.volume.voxels)
     mask = study.masks[painter.key]
+    assert change[mask].mean() > 2
     far = ndimage.distance_transform_edt(~mask, (5.0, 1.2, 1.2)) > 40
-    assert change[mask].mean() > 3
-    assert change[mask].mean() > 3 * change[far].mean()
+    assert not far.any() or change[mask].mean() > 2.5 * change[far].mean()
 
 
 def _bone(study: PhantomStudy) -> Mask:
@@ -182,6 +209,7 @@ def _rim(study: PhantomStudy) -> Mask:
     return rim
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [303])
 def test_the_contract_holds_for_another_seed(painter: Painter, seed: int) -> None:
     study, normal = generate(seed, SPEC, {painter.key}), _normal(seed)

@@ -212,7 +212,8 @@ def test_the_demo_study_is_what_the_code_makes(demo: tuple[Path, PhantomStudy]) 
 def test_the_demo_truth_names_what_is_painted(demo: tuple[Path, PhantomStudy]) -> None:
     folder, made = demo
     truth = json.loads((folder / "truth.json").read_text(encoding="utf-8"))
-    assert set(truth["findings"]) == set(DEMO_FINDINGS) == set(made.masks)
+    assert set(truth["findings"]) == set(made.masks)
+    assert set(DEMO_FINDINGS) < set(made.masks), "what is painted, and what follows from it"
     with np.load(folder / "masks.npz") as masks:
         for key, entry in truth["findings"].items():
             assert np.flatnonzero(masks[key].any(axis=(1, 2))).tolist() == entry["slices"]

@@ -151,7 +151,9 @@ def test_what_lies_outside_the_scan_is_not_labelled() -> None:
 
 def test_hydrocephalus_implies_enlarged_ventricles() -> None:
     study = generate(3, COARSE, {"hydrocephalus"})
-    assert {key for key, label in study.labels.items() if label} == {"hydrocephalus", "ventricular_enlargement"}
+    positive = {key for key, label in study.labels.items() if label}
+    assert {"hydrocephalus", "ventricular_enlargement"} <= positive
+    assert positive <= {"hydrocephalus", "ventricular_enlargement", "sulcal_effacement"}
 
 
 def test_midline_shift_follows_from_the_mass_and_from_nothing_else() -> None:
@@ -181,14 +183,24 @@ def test_findings_are_drawn_often_enough_to_train_on_and_one_study_in_seven_is_n
         keys = {layer.key for layer in plan_head(seed, SPEC, None).layers}
         counts.update(keys)
         normal += not keys
-    assert {key: counts[key] / n for key in PAINTED_KEYS if not 0.12 < counts[key] / n < 0.27} == {}
+    # Consequences follow from many findings, so that they are far more frequent than a finding of its own.
+    common = {"mass_effect", "sulcal_effacement"}
+    assert {key: counts[key] / n for key in PAINTED_KEYS if not 0.03 < counts[key] / n < 0.2}.keys() <= common
+    assert all(counts[key] / n < 0.55 for key in common)
     assert 0.11 < normal / n < 0.19
 
 
-def test_the_painters_are_findings_of_the_catalogue_in_all_six_categories(catalogue: Catalogue) -> None:
-    assert set(PAINTED_KEYS) <= set(catalogue)
-    assert len(PAINTED_KEYS) >= 12
-    assert {catalogue[key].category for key in PAINTED_KEYS} == {finding.category for finding in catalogue.values()}
+def test_every_finding_of_the_catalogue_has_a_painter(catalogue: Catalogue) -> None:
+    assert set(PAINTED_KEYS) == set(catalogue)
+
+
+def test_another_painter_changes_nobody_elses_draw(monkeypatch: pytest.MonkeyPatch) -> None:
+    fewer = {key: painter for key, painter in painters().items() if key > "c"}
+    drawn = [module.draw_findings(seed, 0.15) for seed in range(60)]
+    monkeypatch.setattr(module, "painters", lambda: fewer)
+    assert [module.draw_findings(seed, 0.15) for seed in range(60)] == [
+        tuple(key for key in keys if key in fewer) for keys in drawn
+    ]
 
 
 def test_a_second_painter_for_a_key_is_refused() -> None:

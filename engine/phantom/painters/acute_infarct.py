@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from engine.phantom.head import Head, any_side
+from engine.phantom.head import Head, Region, any_side
 from engine.phantom.lattice import Real
 from engine.phantom.painters.registry import Painter
 from engine.phantom.tissue import Slab
@@ -19,12 +19,17 @@ TERRITORIES_MM = (
 )
 
 
-def _plan(head: Head, rng: np.random.Generator) -> None:
+def add_infarct(head: Head, rng: np.random.Generator) -> None:
+    """Take up a fresh infarct; its region is noted for the painters of what happens inside it."""
     side = any_side(rng)
-    (x, y, z), radii = TERRITORIES_MM[rng.integers(len(TERRITORIES_MM))]
+    territory = int(rng.integers(len(TERRITORIES_MM)))
+    (x, y, z), radii = TERRITORIES_MM[territory]
+    if territory == 0:
+        head.flags.add(f"insula:{side}")
     size = float(rng.uniform(0.72, 1.15))
     rx, ry, rz = (size * radius for radius in radii)
     drop = float(rng.uniform(6.0, 13.0))
+    head.regions.setdefault(KEY, []).append(Region((side * x, y, z), (rx, ry, rz)))
     head.press((side * x, y, z), 0.5 * rx, max(0.0, size - 0.85) * float(rng.uniform(4, 14)))
 
     def paint(slab: Slab) -> Real:
@@ -37,4 +42,4 @@ def _plan(head: Head, rng: np.random.Generator) -> None:
     head.add(KEY, paint, order=10)
 
 
-PAINTER = Painter(KEY, 0.18, _plan, hu=(14, 30), replaces_hu=(24, 38))
+PAINTER = Painter(KEY, 0.045, add_infarct, hu=(14, 30), replaces_hu=(24, 38))

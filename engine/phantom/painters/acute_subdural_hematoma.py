@@ -25,4 +25,4 @@ def _plan(head: Head, rng: np.random.Generator) -> None:
     head.add(KEY, paint, order=40)
 
 
-PAINTER = Painter(KEY, 0.17, _plan, hu=(54, 80), replaces_hu=(25, 45))
+PAINTER = Painter(KEY, 0.06, _plan, hu=(54, 80), replaces_hu=(25, 45))

@@ -31,4 +31,4 @@ def _plan(head: Head, rng: np.random.Generator) -> None:
     head.add(KEY, paint, order=20)
 
 
-PAINTER = Painter(KEY, 0.16, _plan, hu=(48, 75), replaces_hu=(26, 42))
+PAINTER = Painter(KEY, 0.06, _plan, hu=(48, 75), replaces_hu=(26, 42))

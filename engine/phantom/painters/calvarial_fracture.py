@@ -39,4 +39,4 @@ def _plan(head: Head, rng: np.random.Generator) -> None:
     head.add(KEY, paint, order=52)
 
 
-PAINTER = Painter(KEY, 0.18, _plan, hu=(-50, 500), replaces_hu=(600, 1300), planned=3)
+PAINTER = Painter(KEY, 0.06, _plan, hu=(-50, 500), replaces_hu=(600, 1300), planned=3)

@@ -31,4 +31,4 @@ def _plan(head: Head, rng: np.random.Generator) -> None:
     head.add(KEY, paint, order=50)
 
 
-PAINTER = Painter(KEY, 0.16, _plan, hu=(22, 60), replaces_hu=(600, 1300))
+PAINTER = Painter(KEY, 0.06, _plan, hu=(22, 60), replaces_hu=(600, 1300))

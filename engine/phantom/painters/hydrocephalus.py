@@ -13,7 +13,10 @@ from engine.phantom.tissue import Slab
 KEY = "hydrocephalus"
 
 
-def _plan(head: Head, rng: np.random.Generator) -> None:
+def dam_up(head: Head, rng: np.random.Generator) -> None:
+    """Widen the ventricles above a blockage, unless they are dammed up already."""
+    if head.has(KEY):
+        return
     head.ventricle *= float(rng.uniform(1.9, 2.7))
     head.ventricle = max(head.ventricle, 1.9)
     head.third_ventricle_mm *= float(rng.uniform(1.2, 1.8))
@@ -28,4 +31,4 @@ def _plan(head: Head, rng: np.random.Generator) -> None:
     head.add(KEY, paint, order=5, solid=False)
 
 
-PAINTER = Painter(KEY, 0.15, _plan, hu=(2, 16), replaces_hu=(12, 32))
+PAINTER = Painter(KEY, 0.05, dam_up, hu=(2, 16), replaces_hu=(12, 32), planned=4)

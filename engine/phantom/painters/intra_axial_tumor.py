@@ -34,4 +34,4 @@ def _plan(head: Head, rng: np.random.Generator) -> None:
     head.add(KEY, paint, order=18)
 
 
-PAINTER = Painter(KEY, 0.16, _plan, hu=(30, 52), replaces_hu=(22, 40))
+PAINTER = Painter(KEY, 0.06, _plan, hu=(30, 52), replaces_hu=(22, 40))

@@ -13,7 +13,10 @@ from engine.phantom.tissue import Slab
 KEY = "intraventricular_hemorrhage"
 
 
-def _plan(head: Head, rng: np.random.Generator) -> None:
+def add_blood(head: Head, rng: np.random.Generator) -> None:
+    """Take up blood in the lateral ventricles where there is none yet."""
+    if head.has(KEY):
+        return
     side, both = any_side(rng), rng.random() < 0.5
     level_mm = float(rng.uniform(-30, 42))
     hu = float(rng.uniform(56, 74))
@@ -30,4 +33,4 @@ def _plan(head: Head, rng: np.random.Generator) -> None:
     head.add(KEY, paint, order=30)
 
 
-PAINTER = Painter(KEY, 0.17, _plan, hu=(46, 78), replaces_hu=(2, 22))
+PAINTER = Painter(KEY, 0.05, add_blood, hu=(46, 78), replaces_hu=(2, 22), planned=4)

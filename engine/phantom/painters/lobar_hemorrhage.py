@@ -32,4 +32,4 @@ def _plan(head: Head, rng: np.random.Generator) -> None:
     head.add(KEY, paint, order=20)
 
 
-PAINTER = Painter(KEY, 0.16, _plan, hu=(50, 76), replaces_hu=(22, 42))
+PAINTER = Painter(KEY, 0.06, _plan, hu=(50, 76), replaces_hu=(22, 42))

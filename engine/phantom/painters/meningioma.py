@@ -39,4 +39,4 @@ def _place(head: Head, rng: np.random.Generator, side: int, radius: float) -> Po
     return side * (0.75 * radius + 1), float(rng.uniform(-60, -30)), float(rng.uniform(18, 40))
 
 
-PAINTER = Painter(KEY, 0.17, _plan, hu=(42, 75), replaces_hu=(22, 42))
+PAINTER = Painter(KEY, 0.06, _plan, hu=(42, 75), replaces_hu=(22, 42))

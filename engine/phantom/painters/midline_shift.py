@@ -38,4 +38,4 @@ def _implied(head: Head) -> Paint | None:
     return _paint if head.midline_shift_mm() > SHIFT_LIMIT_MM else None
 
 
-PAINTER = Painter(KEY, 0.08, _plan, hu=(20, 40), replaces_hu=(20, 40), implied=_implied, planned=9)
+PAINTER = Painter(KEY, 0.03, _plan, hu=(20, 40), replaces_hu=(20, 40), implied=_implied, planned=9)

@@ -14,7 +14,10 @@ from engine.phantom.tissue import AIR_HU, Slab
 KEY = "pneumocephalus"
 
 
-def _plan(head: Head, rng: np.random.Generator) -> None:
+def add_air(head: Head, rng: np.random.Generator) -> None:
+    """Take up air inside the skull where there is none yet."""
+    if head.has(KEY):
+        return
     side = any_side(rng)
     front = vault_point(head, (side * float(rng.uniform(0.15, 0.5)), -1.0, float(rng.uniform(0.1, 0.5))), 2.0)
     size = float(rng.uniform(5, 15))
@@ -35,4 +38,4 @@ def _plan(head: Head, rng: np.random.Generator) -> None:
     head.add(KEY, paint, order=60)
 
 
-PAINTER = Painter(KEY, 0.17, _plan, hu=(-1024, -450), replaces_hu=(15, 60))
+PAINTER = Painter(KEY, 0.05, add_air, hu=(-1024, -450), replaces_hu=(15, 60), planned=4)

@@ -37,4 +37,4 @@ def _plan(head: Head, rng: np.random.Generator) -> None:
     head.add(KEY, paint, order=55)
 
 
-PAINTER = Painter(KEY, 0.18, _plan, hu=(42, 75), replaces_hu=(-130, 10))
+PAINTER = Painter(KEY, 0.06, _plan, hu=(42, 75), replaces_hu=(-130, 10))

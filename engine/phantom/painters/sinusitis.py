@@ -31,4 +31,4 @@ def _plan(head: Head, rng: np.random.Generator) -> None:
     head.add(KEY, paint, order=60)
 
 
-PAINTER = Painter(KEY, 0.18, _plan, hu=(5, 40), replaces_hu=(-1024, -850))
+PAINTER = Painter(KEY, 0.06, _plan, hu=(5, 40), replaces_hu=(-1024, -850))

@@ -51,4 +51,4 @@ def _convexity(head: Head, rng: np.random.Generator, hu: float) -> Paint:
     return paint
 
 
-PAINTER = Painter(KEY, 0.18, _plan, hu=(42, 72), replaces_hu=(8, 36))
+PAINTER = Painter(KEY, 0.06, _plan, hu=(42, 72), replaces_hu=(8, 36))

@@ -40,4 +40,4 @@ def _plan(head: Head, rng: np.random.Generator) -> None:
     add_edema(head, centre, radius, float(rng.uniform(8, 13)))
 
 
-PAINTER = Painter(KEY, 0.08, _plan, hu=(10, 26), replaces_hu=(22, 36), planned=5)
+PAINTER = Painter(KEY, 0.02, _plan, hu=(10, 26), replaces_hu=(22, 36), planned=5)

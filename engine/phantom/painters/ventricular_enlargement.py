@@ -27,4 +27,4 @@ def _implied(head: Head) -> Paint | None:
     return _paint if head.ventricle > ENLARGED else None
 
 
-PAINTER = Painter(KEY, 0.06, _plan, hu=(2, 16), replaces_hu=(10, 34), implied=_implied, planned=4)
+PAINTER = Painter(KEY, 0.03, _plan, hu=(2, 16), replaces_hu=(10, 34), implied=_implied, planned=4)
