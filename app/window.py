@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import gc
 import importlib
+import os
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -74,6 +76,7 @@ def take_shots(environment: Environment, out: Path) -> int:
     require_display()
     prefer_x11()
     from app.views.shots import make_shots, settle
+    from app.views.tour import Tour
 
     paths = environment.paths
     loaded = load_settings(paths.settings_file)
@@ -88,11 +91,14 @@ def take_shots(environment: Environment, out: Path) -> int:
         settle(DEMO_PATIENCE_S, lambda: application.demo_settled)
         application.require_demo_analysed()
         pictures = [*make_shots(out, window), *_each_demo(application, window, out)]
+        pictures += Tour(out, window, lambda: not application.runner.running).run()
     finally:
         window.close()
         application.close()
-    print("\n".join(str(path) for path in pictures))
-    return 0
+    print("\n".join(str(path) for path in pictures), flush=True)
+    command = [sys.executable, "-m", "app.shot_at_2x", str(environment.home), str(out)]
+    root = Path(__file__).resolve().parents[1]
+    return subprocess.run(command, env={**os.environ, "QT_SCALE_FACTOR": "2"}, cwd=root, check=False).returncode
 
 
 def _each_demo(application: Application, window: MainWindow, out: Path) -> list[Path]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -51,3 +52,15 @@ def reference_vectors() -> Path:
 @pytest.fixture(scope="session")
 def catalogue(resources: Path) -> Catalogue:
     return load_catalogue(resources / "findings" / "catalogue.csv")
+
+
+@pytest.fixture(autouse=True)
+def no_leaks(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Every test that uses the window must leave no thread, timer, window, process, block or open database behind."""
+    if "qtbot" not in request.fixturenames:
+        yield
+        return
+    from tests.support.leaks import nothing_left
+
+    with nothing_left(request.getfixturevalue("monkeypatch")):
+        yield

@@ -186,8 +186,8 @@ class FeedbackModel:
         return True
 
     def absent(self, keys: Sequence[str]) -> None:
-        """Ask for these findings to be saved as absent, all at once."""
-        rows = [self._findings.row(key) for key in keys]
+        """Ask for these findings to be saved as absent, all at once; an answer that is on its way to the store stays."""
+        rows = [self._findings.row(key) for key in keys if not self._is_answered(key)]
         drafts = [(row, replace(Draft.of(row.feedback), answer="absent", reason_code="")) for row in rows]
         if self._reading.series_uid is not None and drafts:
             self.given.emit(tuple(self._statement(row, draft) for row, draft in drafts))
@@ -235,6 +235,12 @@ class FeedbackModel:
             self._drafts.pop(key, None)
         else:
             self._drafts[key] = draft
+
+    def _is_answered(self, finding: str) -> bool:
+        """Say whether an answer was given on a finding that does not stand yet."""
+        key = self._key(finding)
+        draft = self._drafts.get(key) if key is not None else None
+        return draft is not None and draft.answer is not None
 
     def _send(self, row: FindingRow, draft: Draft) -> None:
         """Ask for a statement to be saved. What is on its way is not sent again when the reader moves on."""

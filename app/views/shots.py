@@ -15,8 +15,9 @@ from app.views.main_window import MainWindow
 from engine.errors import ExportError
 
 PICTURE_SIZE = (1920, 1080)
-SIZES = ((1366, 768), PICTURE_SIZE)
-DIALOGS = ("export", "retrain", "models", "preferences", "help", "about")
+SMALL_SIZE = (1366, 768)
+SIZES = (SMALL_SIZE, PICTURE_SIZE)
+DIALOGS = ("export", "retrain", "models", "backbones", "preferences", "watch", "help", "about")
 VOLUME_LIMIT_S = 60.0
 
 
@@ -116,10 +117,30 @@ def _split(out: Path, window: MainWindow) -> Path:
 
 
 def _dialog(out: Path, window: MainWindow, name: str) -> Path:
-    window.command_actions[name].trigger()
+    return take_dialog(out, window, name)
+
+
+def take_dialog(out: Path, window: MainWindow, command: str, name: str = "", seconds: float = 0.15) -> Path:
+    """Open an action's dialog, let it fill, write its picture as ``dialog_NAME.png`` and close it.
+
+    Parameters
+    ----------
+    name
+        Of the dialog, where the action has another one.
+    seconds
+        How long the dialog may take to fill.
+
+    Raises
+    ------
+    ExportError
+        If the picture cannot be written.
+    """
+    name = name or command
+    window.command_actions[command].trigger()
     dialog = window.command_target.dialog(name)
     if dialog is None:
-        raise RuntimeError(f"the action {name} opened no dialog")
+        raise RuntimeError(f"the action {command} opened no dialog {name}")
+    settle(seconds)
     path = take(out, dialog, f"dialog_{name}")
     dialog.close()
     return path

@@ -132,6 +132,8 @@ class FeedbackBox(QWidget):
             self.reason.addItem(NO_REASON, "")
             for reason in reasons:
                 self.reason.addItem(reason.label, reason.code)
+        if not reasons and self.reason.hasFocus():
+            self.next.setFocus()  # else Qt would go on to the comment, and the keys of the answers would be typed there
         self.reason.setVisible(bool(reasons))
         self.reason.setCurrentIndex(max(self.reason.findData(self._model.draft.reason_code), 0))
 
@@ -154,6 +156,8 @@ class FeedbackBox(QWidget):
         self._show_blind()
 
     def _fold(self, opened: bool) -> None:
+        if not opened and any(field.hasFocus() for field in self.details.fields):
+            self.toggle.setFocus()
         self.details.setVisible(opened)
 
     # -- from the reader ----------------------------------------------------------------------------------------
