@@ -37,7 +37,9 @@ def report_json(
         "table_sha256": manifest.table_digest,
         "used": {"studies": len(manifest.studies), "splits": summary(manifest)},
         "labels": _labels(manifest),
-        "map": [asdict(rule) for rule in importer.rules],
+        "map": [
+            {**asdict(rule), "present": list(rule.present), "absent": list(rule.absent)} for rule in importer.rules
+        ],
         "study_rule": importer.study_rule,
         "unlabelled": "What the cohort does not label is unknown, never absent.",
         "series": dict(sorted(Counter(study.choice for study in manifest.studies).items())),
