@@ -42,10 +42,10 @@ def _shots(environment: Environment, out: Path) -> int:
     return take_shots(environment, out)
 
 
-def _train(config: Path, out: Path, context: Context, backbones: Path) -> str:
+def _train(config: Path, out: Path, context: Context, backbones: Path, resume: bool) -> str:
     from trainer.__main__ import train_command
 
-    return train_command(config, out, context, backbones).text
+    return train_command(config, out, context, backbones, resume).text
 
 
 def _retrain(store: str, base: Path, out: Path, reference: Path, context: Context, backbones: Path) -> str:

@@ -117,9 +117,13 @@ def _run(request: Request, emit: EventStream, context: Context) -> Finished:
 
 
 def train_command(
-    config_path: Path, out: Path, context: Context = NULL_CONTEXT, backbones: Path | None = None
+    config_path: Path,
+    out: Path,
+    context: Context = NULL_CONTEXT,
+    backbones: Path | None = None,
+    resume: bool = False,
 ) -> Finished:
-    """Train in this process as a TOML file says.
+    """Train in this process as a TOML file says; with `resume` only from a checkpoint of the same run in `out`.
 
     Raises
     ------
@@ -132,7 +136,7 @@ def train_command(
     config = TrainConfig.from_toml(config_path)
     from trainer.training import run_training
 
-    return run_training(config, out, _epochs_as_progress(context), context, backbones)
+    return run_training(config, out, _epochs_as_progress(context), context, backbones, resume)
 
 
 def retrain_command(

@@ -24,7 +24,7 @@ from engine.config import FrozenConfig
 from engine.errors import ConfigError
 from engine.inference.calibrate import CalibrationSettings
 from engine.models.backbones.spec import BackboneSpec
-from engine.models.settings import MoLRESettings
+from engine.models.settings import LoraSettings, MoLRESettings
 from engine.phantom.spec import PhantomSpec
 from engine.preprocess.spec import PreprocessSpec
 
@@ -209,18 +209,48 @@ class AugmentConfig(FrozenConfig):
 
 
 class ScheduleConfig(FrozenConfig):
-    """At least `min_epochs`; after that, stop once `patience` epochs brought no better mean validation AUC."""
+    """At least `min_epochs`; after that, stop once `patience` epochs brought no better mean validation AUC.
+
+    Attributes
+    ----------
+    batch_size
+        Studies a step, of all processes and parts together.
+    checkpoint_steps
+        A checkpoint inside an epoch after so many steps; None writes one after each epoch only.
+    """
 
     min_epochs: int = Field(default=20, ge=20)
     max_epochs: PositiveInt = 100
     patience: PositiveInt = 5
     batch_size: PositiveInt = 16
+    checkpoint_steps: PositiveInt | None = None
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
         if self.max_epochs < self.min_epochs:
             raise ValueError("max_epochs must not be below min_epochs")
         return self
+
+
+class EndToEndConfig(FrozenConfig):
+    """How a run with ``mode = "end_to_end"`` reads and computes.
+
+    Attributes
+    ----------
+    studies_per_shard
+        Prepared volumes in one file.
+    read_ahead
+        Steps that are read and augmented before they are needed.
+    device
+        ``auto`` takes a GPU where there is one.
+    precision
+        Of the forward passes, as accelerate names it; the optimiser's numbers are float32.
+    """
+
+    studies_per_shard: int = Field(default=16, ge=1, le=256)
+    read_ahead: int = Field(default=2, ge=0, le=64)
+    device: Literal["auto", "cpu"] = "auto"
+    precision: Literal["no", "bf16", "fp16"] = "no"
 
 
 class ReferenceConfig(FrozenConfig):
@@ -232,19 +262,24 @@ class ReferenceConfig(FrozenConfig):
 
 
 class TrainConfig(FrozenConfig):
-    """A run from scratch on frozen backbone features (``mode = "cached"``).
+    """A run from scratch.
 
     Attributes
     ----------
+    mode
+        ``cached`` trains on features that the frozen backbone gave once; ``end_to_end`` trains the backbone's LoRA
+        adapters too, on prepared volumes.
     preprocessing, molre
         Where the configuration says nothing they are what the backbone asks for; see `for_backbone`.
+    lora, augment
+        End to end only; None leaves the backbone frozen, or the volumes as they are.
     """
 
     name: str = Field(default="phantom-demo", pattern=r"^[a-z0-9][a-z0-9-]{0,63}$")
     version: str = Field(default="1.0.0", pattern=r"^\d+\.\d+\.\d+$")
     description: str = "MoLRE classifier trained on synthetic phantoms"
     notice: str = DEMO_NOTICE
-    mode: Literal["cached"] = "cached"
+    mode: Literal["cached", "end_to_end"] = "cached"
     seed: int = Field(default=1, ge=0, lt=2**31)
     backbone: str = "efficientnet_lite0"
     workers: PositiveInt = 1
@@ -252,8 +287,13 @@ class TrainConfig(FrozenConfig):
     cohort: CohortConfig = PhantomCohortConfig()
     preprocessing: PreprocessSpec = PreprocessSpec()
     molre: MoLRESettings | None = MoLRESettings()
+    lora: LoraSettings | None = None
+    augment: AugmentConfig | None = None
+    end_to_end: EndToEndConfig = EndToEndConfig()
     loss: LossConfig = LossConfig()
     optimiser: OptimiserConfig = OptimiserConfig()
+    rate: RateConfig = RateConfig()
+    sampling: SamplingConfig = SamplingConfig()
     schedule: ScheduleConfig = ScheduleConfig()
     calibration: CalibrationSettings = CalibrationSettings()
     reference: ReferenceConfig = ReferenceConfig()
@@ -266,6 +306,21 @@ class TrainConfig(FrozenConfig):
             own = {"name": "imported-cohort", "description": IMPORTED_DESCRIPTION, "notice": IMPORTED_NOTICE}
             return {**own, **values}
         return values
+
+    @model_validator(mode="after")
+    def _parts_fit(self) -> Self:
+        """Refuse pairs that cannot be meant together, naming both keys."""
+        if self.mode == "cached":
+            for name in ("lora", "augment"):
+                if getattr(self, name) is not None:
+                    raise ValueError(f'{name} needs mode = "end_to_end": cached features are computed only once')
+            if "end_to_end" in self.model_fields_set:
+                raise ValueError('the section end_to_end needs mode = "end_to_end"')
+        if self.optimiser.accumulate > self.schedule.batch_size:
+            raise ValueError("optimiser.accumulate must not exceed schedule.batch_size")
+        if self.rate.final_share and self.rate.decay == "constant":
+            raise ValueError('rate.final_share needs rate.decay = "cosine"')
+        return self
 
     @model_validator(mode="after")
     def _reference_fits(self) -> Self:

@@ -94,12 +94,6 @@ def in_order(studies: Sequence[StudyFeatures], batch_size: int) -> Iterator[Batc
         yield collate(studies[start : start + batch_size])
 
 
-def shuffled(studies: Sequence[StudyFeatures], batch_size: int, seed: int, epoch: int) -> Iterator[Batch]:
-    """Yield batches in an order that depends on seed and epoch alone, so that a resumed run sees the same ones."""
-    order = np.random.default_rng([seed, epoch]).permutation(len(studies))
-    yield from in_order([studies[index] for index in order], batch_size)
-
-
 def stack_labels(studies: Sequence[StudyFeatures]) -> NDArray[np.int8]:
     """Return the labels of all studies, int8 (N, C)."""
     return np.stack([study.labels_C for study in studies])

@@ -1,28 +1,44 @@
-"""The training loop: MoLRE, pooling and head on cached features of the frozen backbone.
+"""The training loop, for features of a frozen backbone and for a backbone with adapters alike.
 
-Shapes: B studies, C findings.
+Shapes: B studies, C findings, N all studies.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Literal, cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from engine.errors import TrainingError
 from engine.models.classifier import MoLREClassifier
 from engine.progress import NULL_CONTEXT, Context
-from trainer.checkpoints import EpochRecord, RunState, load_checkpoint, save_checkpoint
-from trainer.config import LossConfig, OptimiserConfig
-from trainer.datasets import Batch, StudyFeatures, in_order, prevalence, shuffled, stack_labels
+from trainer.averaging import WeightAverage
+from trainer.checkpoints import (
+    EpochRecord,
+    RunState,
+    Trained,
+    load_checkpoint,
+    put_weights,
+    save_checkpoint,
+    trained_weights,
+)
+from trainer.config import LossConfig, OptimiserConfig, RateConfig, SamplingConfig
+from trainer.datasets import Batch, StudyFeatures, prevalence
 from trainer.evaluate import evaluate
-from trainer.losses import focal_loss, mean_over_known, prevalence_weights
+from trainer.losses import prevalence_weights
+from trainer.optimisers import clip_gradients, make_optimiser
+from trainer.sampling import epoch_order, repeat_factors
+from trainer.schedules import RateSchedule
+from trainer.sources import CachedSource, StudySource
+from trainer.steps import BatchPlan, Objective, Part, backward_part, epoch_steps, label_losses
+from trainer.team import Alone, Team
 
 # Enough to rank two epochs of one run by, though not to report: see evaluate.MIN_CASES.
 MIN_CASES_TO_CHOOSE = 2
@@ -35,13 +51,21 @@ class FitSettings:
     Attributes
     ----------
     keep
-        Whose weights end up in the classifier: those of the epoch with the best validation AUC, or the last ones.
+        Whose weights end up in the model: those of the epoch with the best validation AUC, or the last ones.
     run_digest
         Ties a checkpoint to its run.
     reviewed_weight
         What one reader's statement counts in the mean loss, where one label of another study counts 1. A statement
         that a finding is absent counts as much as one that it is present (α = 0.5): prevalence weights would let
         the correction of a false alarm count least, since statements are no sample of a population.
+    rate, sampling
+        How the learning rates change, and which studies an epoch shows.
+    checkpoint_steps
+        A checkpoint inside an epoch after so many steps; None writes one after each epoch only.
+    read_ahead
+        How many steps are read before they are needed.
+    must_resume
+        Refuse to begin anew.
     """
 
     seed: int
@@ -54,6 +78,11 @@ class FitSettings:
     keep: Literal["best", "last"]
     run_digest: str
     reviewed_weight: float = 1.0
+    rate: RateConfig = field(default_factory=RateConfig)
+    sampling: SamplingConfig = field(default_factory=SamplingConfig)
+    checkpoint_steps: int | None = None
+    read_ahead: int = 0
+    must_resume: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,10 +96,23 @@ class FitData:
 
 @dataclass(frozen=True)
 class FitResult:
-    """The curve, and the epoch whose weights the classifier now holds."""
+    """The curve, and the epoch whose weights the model now holds."""
 
     history: tuple[EpochRecord, ...]
     kept_epoch: int
+
+
+class CachedModel(nn.Module):
+    """A classifier that reads batches of features."""
+
+    def __init__(self, classifier: MoLREClassifier) -> None:
+        super().__init__()
+        self.classifier = classifier
+
+    def forward(self, batch: Batch) -> Tensor:
+        """Return ``logits_BC``."""
+        output = self.classifier(batch.features_BSD, batch.mask_BS)
+        return cast("Tensor", output.logits_BC)
 
 
 def fit(
@@ -80,103 +122,170 @@ def fit(
     checkpoint: Path,
     on_epoch: Callable[[EpochRecord], None],
     context: Context = NULL_CONTEXT,
+    on_resume: Callable[[Sequence[EpochRecord]], None] = lambda history: None,
 ) -> FitResult:
-    """Train in place; on the same machine and thread count, the same seed gives the same bits.
+    """Train a classifier on cached features, in place. See `Run.fit` for what is raised, told and written."""
+    run = Run(CachedModel(classifier), data.keys, CachedSource(data.train), CachedSource(data.validate), settings)
+    return run.fit(checkpoint, on_epoch, context, on_resume)
 
-    A checkpoint is written before the first epoch and after each one, so `Cancelled` may be raised between any two
-    steps and a second call with the same settings goes on from the last whole epoch.
 
-    Raises
-    ------
-    TrainingError
-        If a loss is not finite (before the optimiser steps), or validation cannot rank epochs that must be ranked.
-    Cancelled
-        When the context says so.
+class Run:
+    """One model on its way from the first step to the last.
+
+    Parameters
+    ----------
+    model
+        Reads batches of the sources and returns ``logits_BC``; what trains in it requires a gradient.
+    keys
+        C finding keys.
+    train, validate
+        What it learns from, and what chooses the epoch.
+    settings
+        How.
+    team
+        The processes that do it together.
     """
-    optimiser = _optimiser(classifier, settings.optimiser)
-    alpha_C = _alpha(data.train, settings.loss)
-    state = load_checkpoint(checkpoint, settings.run_digest, classifier, optimiser)
-    if state is None:
-        state = RunState(settings.run_digest, [], 0, -float("inf"), _weights(classifier))
-        save_checkpoint(checkpoint, state, classifier, optimiser)
-    while not _done(state, settings):
+
+    def __init__(
+        self,
+        model: nn.Module,
+        keys: Sequence[str],
+        train: StudySource,
+        validate: StudySource,
+        settings: FitSettings,
+        team: Team = Alone(),
+    ) -> None:
+        self.settings = settings
+        self._keys = keys
+        self._train, self._validate = train, validate
+        self._team = team
+        self._model = model
+        self._shared = team.shared(model)
+        self._objective = Objective(settings.loss, _alpha(train, settings.loss), settings.reviewed_weight)
+        decay = settings.optimiser.average_decay
+        average = None if decay is None else WeightAverage(model, decay)
+        self._trained = Trained(model, make_optimiser(model, settings.optimiser), average)
+        threshold = settings.sampling.repeat_threshold
+        self._factors_N = None if threshold is None else repeat_factors(train.labels_NC, threshold)
+        self._schedule = RateSchedule(self._trained.optimiser, settings.rate, self._n_steps())
+
+    def fit(
+        self,
+        checkpoint: Path,
+        on_epoch: Callable[[EpochRecord], None],
+        context: Context = NULL_CONTEXT,
+        on_resume: Callable[[Sequence[EpochRecord]], None] = lambda history: None,
+    ) -> FitResult:
+        """Train in place; on the same machine and thread count, the same seed gives the same bits.
+
+        A checkpoint is written before the first epoch and after each one, so the process may end between any two
+        instructions, and a second run with the same settings goes on from the last checkpoint to the same bits. It
+        tells `on_resume` of the epochs that were done before it.
+
+        Raises
+        ------
+        TrainingError
+            If a loss or gradient is not finite (before the optimiser steps), validation cannot rank epochs that must
+            be ranked, a checkpoint cannot be read or written, or there is none where one is required.
+        Cancelled
+            When the context says so.
+        """
+        settings, model = self.settings, self._model
+        state = load_checkpoint(checkpoint, settings.run_digest, self._trained, settings.must_resume)
+        if state is None:
+            state = RunState(settings.run_digest, [], 0, -float("inf"), trained_weights(model))
+            self._save(checkpoint, state)
+        on_resume(state.history)
+        while not _done(state, settings):
+            train_loss = self._train_epoch(state, checkpoint, context)
+            with nullcontext() if self._trained.average is None else self._trained.average.in_place():
+                validation_loss, validation_auc = self._score()
+                record = EpochRecord(state.epoch + 1, train_loss, validation_loss, validation_auc)
+                _remember_best(state, record, model, settings)
+            state.history.append(record)
+            state.losses = []
+            self._save(checkpoint, state)
+            on_epoch(record)
+        self._keep(state)
+        return FitResult(tuple(state.history), state.best_epoch if settings.keep == "best" else state.epoch)
+
+    def _train_epoch(self, state: RunState, checkpoint: Path, context: Context) -> float:
+        settings = self.settings
+        self._shared.train()
         epoch = state.epoch + 1
-        train_loss = _train_epoch(classifier, optimiser, data, settings, alpha_C, epoch, context)
-        validation_loss, validation_auc = _validate(classifier, data, settings, alpha_C)
-        record = EpochRecord(epoch, train_loss, validation_loss, validation_auc)
-        state.history.append(record)
-        _remember_best(state, record, classifier, settings)
-        save_checkpoint(checkpoint, state, classifier, optimiser)
-        on_epoch(record)
-    if settings.keep == "best":
-        classifier.load_state_dict(state.best_weights)
-    classifier.eval()
-    return FitResult(tuple(state.history), state.best_epoch if settings.keep == "best" else state.epoch)
+        order = epoch_order(len(self._train.labels_NC), settings.seed, epoch, self._factors_N)
+        plan = BatchPlan(settings.batch_size, settings.optimiser.accumulate, settings.read_ahead, settings.seed)
+        first = len(state.losses)
+        steps = epoch_steps(self._train, order.tolist(), epoch, first, plan, settings.reviewed_weight, self._team)
+        for parts in steps:
+            context.raise_if_cancelled()
+            state.losses.append(self._step(state, parts))
+            state.steps += 1
+            if settings.checkpoint_steps and state.steps % settings.checkpoint_steps == 0:
+                self._save(checkpoint, state)
+        return float(np.mean(state.losses))
+
+    def _step(self, state: RunState, parts: Sequence[Part]) -> float:
+        trained = self._trained
+        self._schedule.set_for(state.steps)
+        trained.optimiser.zero_grad(set_to_none=True)
+        own = sum(backward_part(self._shared, part, self._objective, self._team) for part in parts)
+        names = [name for part in parts for name in part.batch.identifiers]
+        clip_gradients(self._model.parameters(), self.settings.optimiser.clip_norm, names)
+        trained.optimiser.step()
+        if trained.average is not None:
+            trained.average.update()
+        return float(sum(self._team.gathered(own)))
+
+    @torch.no_grad()
+    def _score(self) -> tuple[float, float | None]:
+        """Validate: every process a share of the studies, each study once; all of them learn the result."""
+        self._model.eval()
+        labels_NC = self._validate.labels_NC
+        logits_NC = np.empty(labels_NC.shape, dtype=np.float32)
+        total, known = 0.0, 0
+        for chosen, loss, n_known, logits_BC in self._gathered_predictions():
+            logits_NC[chosen] = logits_BC
+            total += loss
+            known += n_known
+        scores = evaluate(self._keys, labels_NC, logits_NC, MIN_CASES_TO_CHOOSE)
+        return total / max(known, 1), scores.mean_auc
+
+    def _gathered_predictions(self) -> Iterator[tuple[list[int], float, int, NDArray[np.float32]]]:
+        numbers, size = list(range(len(self._validate.labels_NC))), self.settings.batch_size
+        batches = [numbers[start : start + size] for start in range(0, len(numbers), size)]
+        own = [self._prediction(chosen) for chosen in batches[self._team.rank :: self._team.size]]
+        for predictions in self._team.gathered(own):
+            yield from predictions
+
+    def _prediction(self, chosen: list[int]) -> tuple[list[int], float, int, NDArray[np.float32]]:
+        batch = self._validate.batch(chosen)
+        with self._team.computing():
+            logits_BC = self._model(batch).float()
+        alpha_C = self._objective.alpha_C
+        plain = Objective(self.settings.loss, alpha_C, 1.0)
+        loss_BC = label_losses(logits_BC, batch, plain)
+        return chosen, float(loss_BC.sum()), int(batch.known_BC.sum()), logits_BC.cpu().numpy()
+
+    def _save(self, checkpoint: Path, state: RunState) -> None:
+        if self._team.rank == 0:
+            save_checkpoint(checkpoint, state, self._trained)
+        self._team.wait()
+
+    def _keep(self, state: RunState) -> None:
+        """Leave the weights that were asked for in the model."""
+        if self.settings.keep == "best":
+            put_weights(self._model, state.best_weights)
+        elif self._trained.average is not None:
+            put_weights(self._model, self._trained.average.weights)
+        self._model.eval()
+
+    def _n_steps(self) -> int:
+        shown = len(self._train.labels_NC) if self._factors_N is None else float(self._factors_N.sum())
+        return self.settings.max_epochs * int(np.ceil(shown / self.settings.batch_size))
 
 
-def _train_epoch(
-    classifier: MoLREClassifier,
-    optimiser: torch.optim.Optimizer,
-    data: FitData,
-    settings: FitSettings,
-    alpha_C: Tensor,
-    epoch: int,
-    context: Context,
-) -> float:
-    classifier.train()
-    losses: list[float] = []
-    for batch in shuffled(data.train, settings.batch_size, settings.seed, epoch):
-        context.raise_if_cancelled()
-        weight_B = torch.where(batch.reviewed_B, settings.reviewed_weight, 1.0)
-        loss = mean_over_known(label_losses(classifier, batch, settings, alpha_C), batch.known_BC, weight_B)
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        optimiser.step()
-        losses.append(loss.item())
-    return float(np.mean(losses))
-
-
-def label_losses(classifier: MoLREClassifier, batch: Batch, settings: FitSettings, alpha_C: Tensor) -> Tensor:
-    """Return the loss of every label (B, C), readers' statements with α = 0.5.
-
-    Raises
-    ------
-    TrainingError
-        If one is not finite: one such step would spoil every weight for good.
-    """
-    logits_BC = classifier(batch.features_BSD, batch.mask_BS).logits_BC
-    alpha_BC = torch.where(batch.reviewed_B.unsqueeze(1), 0.5, alpha_C)
-    loss_BC = focal_loss(logits_BC, batch.targets_BC, batch.known_BC, alpha_BC, settings.loss.gamma)
-    finite_B = torch.isfinite(loss_BC).all(dim=1)
-    if not bool(finite_B.all()):
-        named = [name for name, finite in zip(batch.identifiers, finite_B.tolist(), strict=True) if not finite]
-        raise TrainingError(
-            f"The loss is not finite for {', '.join(named[:3])}"
-            f"{f' and {len(named) - 3} more' if len(named) > 3 else ''}; training stopped before the weights changed.",
-            hint="Leave the study out, or lower the learning rates.",
-            code="training.non_finite_loss",
-        )
-    return loss_BC
-
-
-@torch.no_grad()
-def _validate(
-    classifier: MoLREClassifier, data: FitData, settings: FitSettings, alpha_C: Tensor
-) -> tuple[float, float | None]:
-    classifier.eval()
-    total, known = 0.0, 0
-    logits: list[NDArray[np.float32]] = []
-    for batch in in_order(data.validate, settings.batch_size):
-        logits_BC = classifier(batch.features_BSD, batch.mask_BS).logits_BC
-        loss_BC = focal_loss(logits_BC, batch.targets_BC, batch.known_BC, alpha_C, settings.loss.gamma)
-        total += float(loss_BC.sum())
-        known += int(batch.known_BC.sum())
-        logits.append(logits_BC.numpy())
-    scores = evaluate(data.keys, stack_labels(data.validate), np.concatenate(logits), MIN_CASES_TO_CHOOSE)
-    return total / max(known, 1), scores.mean_auc
-
-
-def _remember_best(state: RunState, record: EpochRecord, classifier: MoLREClassifier, settings: FitSettings) -> None:
+def _remember_best(state: RunState, record: EpochRecord, model: nn.Module, settings: FitSettings) -> None:
     if record.validation_auc is None:
         if settings.keep == "best":
             raise TrainingError(
@@ -187,7 +296,8 @@ def _remember_best(state: RunState, record: EpochRecord, classifier: MoLREClassi
             )
         return
     if record.validation_auc > state.best_auc:
-        state.best_auc, state.best_epoch, state.best_weights = record.validation_auc, record.epoch, _weights(classifier)
+        state.best_auc, state.best_epoch = record.validation_auc, record.epoch
+        state.best_weights = trained_weights(model)
 
 
 def _done(state: RunState, settings: FitSettings) -> bool:
@@ -197,28 +307,8 @@ def _done(state: RunState, settings: FitSettings) -> bool:
     return settings.keep == "best" and state.epoch >= settings.min_epochs and stale
 
 
-def _weights(classifier: MoLREClassifier) -> dict[str, Tensor]:
-    return {name: value.detach().clone() for name, value in classifier.state_dict().items()}
-
-
-def _alpha(studies: Sequence[StudyFeatures], loss: LossConfig) -> Tensor:
-    counted = [study for study in studies if not study.reviewed] or studies
-    shares_C = torch.from_numpy(prevalence(stack_labels(counted))).to(torch.float32)
+def _alpha(source: StudySource, loss: LossConfig) -> Tensor:
+    """Return α of every finding, from studies whose labels are a sample of a population, if there are any."""
+    counted = source.labels_NC[~source.reviewed_N]
+    shares_C = torch.from_numpy(prevalence(counted if len(counted) else source.labels_NC)).to(torch.float32)
     return prevalence_weights(shares_C, loss.min_prevalence)
-
-
-def _optimiser(classifier: MoLREClassifier, config: OptimiserConfig) -> torch.optim.Optimizer:
-    """Build AdamW with one learning rate for each part; every trainable parameter belongs to exactly one."""
-    rates = {
-        "molre": config.molre_learning_rate,
-        "pooling": config.pooling_learning_rate,
-        "fusion": config.head_learning_rate,
-        "head": config.head_learning_rate,
-    }
-    groups: dict[str, list[Tensor]] = {part: [] for part in rates}
-    for name, parameter in classifier.named_parameters():
-        if parameter.requires_grad:
-            groups[name.split(".")[0]].append(parameter)
-    return torch.optim.AdamW(
-        [{"params": groups[part], "lr": rate} for part, rate in rates.items()], weight_decay=config.weight_decay
-    )

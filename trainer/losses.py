@@ -59,7 +59,12 @@ def focal_loss(logits_BC: Tensor, targets_BC: Tensor, known_BC: Tensor, alpha_BC
     return torch.where(known_BC, loss_BC, torch.zeros_like(loss_BC))
 
 
-def mean_over_known(loss_BC: Tensor, known_BC: Tensor, weight_B: Tensor) -> Tensor:
-    """Average the loss over the known labels of a batch, each with its study's weight; 0 if there is none."""
+def mean_over_known(loss_BC: Tensor, known_BC: Tensor, weight_B: Tensor, total: Tensor | None = None) -> Tensor:
+    """Average the loss over the known labels of a batch, each with its study's weight; 0 if there is none.
+
+    `total` is the weight of all known labels where these studies are only a part of a batch: the parts' means then add
+    up to the batch's.
+    """
     weight_BC = weight_B.unsqueeze(1) * known_BC
-    return (loss_BC * weight_BC).sum() / weight_BC.sum().clamp(min=torch.finfo(loss_BC.dtype).tiny)
+    whole = weight_BC.sum() if total is None else total.to(loss_BC.device)
+    return (loss_BC * weight_BC).sum() / whole.clamp(min=torch.finfo(loss_BC.dtype).tiny)

@@ -1,4 +1,4 @@
-"""A run from scratch: phantoms → cached features → fit → evaluate → package and reference cohort.
+"""A run from scratch: cohort → cached features → fit → evaluate → package and reference cohort.
 
 What is written under the output folder: ``package/``, ``reference_cohort.safetensors`` with its ``.json``, and what
 only serves to go on after a stop: ``features/`` and ``checkpoint.safetensors``.
@@ -25,13 +25,14 @@ from engine.phantom.study import PAINTED_KEYS
 from engine.progress import NULL_CONTEXT, Context
 from trainer.card import train_card
 from trainer.checkpoints import EpochRecord
-from trainer.cohorts.phantom import cohort_features
-from trainer.config import Split, TrainConfig
+from trainer.cohorts.load import LoadedCohort, load_cohort
+from trainer.config import ImportedCohortConfig, PhantomCohortConfig, Split, TrainConfig
 from trainer.datasets import StudyFeatures
 from trainer.evaluate import Evaluation, calibration_report, evaluate_studies, expert_usage
 from trainer.loop import FitData, FitResult, FitSettings, fit
 from trainer.protocol import EpochEnded, Event, Finished
 from trainer.reference import CohortStudy, cohort_digest, list_cohort, write_reference
+from trainer.run_folder import RunFolder
 
 PACKAGE_FOLDER = "package"
 REFERENCE_FILE = "reference_cohort.safetensors"
@@ -47,8 +48,9 @@ def run_training(
     emit: Callable[[Event], None],
     context: Context = NULL_CONTEXT,
     backbones: Path | None = None,
+    resume: bool = False,
 ) -> Finished:
-    """Train a model on phantoms and write it as a package.
+    """Train a model on the cohort of a configuration and write it as a package.
 
     Parameters
     ----------
@@ -62,6 +64,8 @@ def run_training(
         Told of progress; asked between studies and between steps whether to stop.
     backbones
         The folder of weights that the user brought; None: only bundled ones.
+    resume
+        Refuse to begin anew: there must be a checkpoint of this very run in `out`.
 
     Raises
     ------
@@ -76,38 +80,41 @@ def run_training(
     config = config.for_backbone(spec)
     if config.threads is not None:
         torch.set_num_threads(config.threads)
-    features = cohort_features(config, out / FEATURES_FOLDER, context, backbones)
+    loaded = load_cohort(config, out / FEATURES_FOLDER, context, backbones)
+    keys, features, words = loaded.keys, loaded.features, loaded.words
     cohort = list_cohort(features, config.reference)
-    data_digest = cohort_digest(PAINTED_KEYS, cohort)
-    classifier = new_classifier(config, spec)
-    data = FitData(PAINTED_KEYS, features["train"], features["validate"])
-    settings = _fit_settings(config, data_digest)
-    result = fit(classifier, data, settings, out / CHECKPOINT_FILE, epoch_events(emit, settings.max_epochs), context)
-    evaluation = evaluate_studies(classifier, PAINTED_KEYS, features["test"])
+    data_digest = cohort_digest(keys, cohort)
+    classifier = new_classifier(config, spec, len(keys))
+    data = FitData(keys, features["train"], features["validate"])
+    settings = fit_settings(config, data_digest, resume)
+    folder = begin_run_folder(out, config, data_digest, registry)
+    tell = epoch_events(emit, settings.max_epochs, folder)
+    result = fit(classifier, data, settings, out / CHECKPOINT_FILE, tell, context, folder.restore)
+    evaluation = evaluate_studies(classifier, keys, features["test"])
     report = calibration_report(
         classifier,
-        PAINTED_KEYS,
+        keys,
         config.calibration,
-        ("synthetic phantoms of the calibrate split", features["calibrate"]),
-        ("synthetic phantoms of the test split", features["test"]),
+        (f"{words.studies} of the calibrate split", features["calibrate"]),
+        (f"{words.studies} of the test split", features["test"]),
     )
-    usage = expert_usage(classifier, PAINTED_KEYS, features["test"])
+    usage = expert_usage(classifier, keys, features["test"])
     manifest = write_package(
         package_folder,
-        _draft(config, report.items, data_digest, registry),
+        _draft(config, report.items, data_digest, registry, loaded),
         classifier,
         calibration=as_calibration(report.items),
-        metrics=_metrics(config, data_digest, evaluation, report, usage, result),
-        card=train_card(config, spec, evaluation, report, usage, data_digest, result.kept_epoch),
+        metrics=_metrics(config, data_digest, evaluation, report, usage, result, loaded),
+        card=train_card(config, spec, evaluation, report, usage, data_digest, result.kept_epoch, words),
         registry=registry,
     )
-    write_reference(out / REFERENCE_FILE, _reference_document(config, manifest, cohort), features)
+    write_reference(out / REFERENCE_FILE, _reference_document(manifest, cohort, loaded), features)
     return Finished(
         package_path=str(package_folder),
         package_digest=manifest.digest,
         comparison_path=None,
         mean_auc=evaluation.mean_auc,
-        text=f"{_summary(config, evaluation)} Package: {package_folder}",
+        text=f"{_summary(config, evaluation, loaded)} Package: {package_folder}",
     )
 
 
@@ -123,17 +130,38 @@ def new_package_folder(out: Path) -> Path:
     return folder
 
 
-def new_classifier(config: TrainConfig, spec: BackboneSpec) -> MoLREClassifier:
+def new_classifier(config: TrainConfig, spec: BackboneSpec, n_findings: int = len(PAINTED_KEYS)) -> MoLREClassifier:
     """Make an untrained classifier; its weights follow from the seed."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
-        return MoLREClassifier(spec.feature_width, len(PAINTED_KEYS), config.molre, fusion_hidden=spec.fusion_hidden)
+        return MoLREClassifier(spec.feature_width, n_findings, config.molre, fusion_hidden=spec.fusion_hidden)
 
 
-def epoch_events(emit: Callable[[Event], None], max_epochs: int) -> Callable[[EpochRecord], None]:
-    """Return the function that turns the loop's records into events."""
+def seed_of(cohort: PhantomCohortConfig | ImportedCohortConfig) -> dict[str, int]:
+    """Return the seed that a cohort is made from; an imported one has none."""
+    return {"cohort": cohort.seed} if isinstance(cohort, PhantomCohortConfig) else {}
+
+
+def begin_run_folder(out: Path, config: TrainConfig, data_digest: str, registry: BackboneRegistry) -> RunFolder:
+    """Write what the run is, and return where its curves go."""
+    digests = {
+        "config": config.digest(),
+        "data": data_digest,
+        "backbone": registry.weights_digest(config.backbone),
+    }
+    folder = RunFolder(out)
+    folder.begin(config.model_dump(mode="json"), digests, {"run": config.seed, **seed_of(config.cohort)})
+    return folder
+
+
+def epoch_events(
+    emit: Callable[[Event], None], max_epochs: int, folder: RunFolder | None = None
+) -> Callable[[EpochRecord], None]:
+    """Return the function that turns the loop's records into events, and into curves where there is a folder."""
 
     def tell(record: EpochRecord) -> None:
+        if folder is not None:
+            folder.add(record)
         emit(
             EpochEnded(
                 epoch=record.epoch,
@@ -162,7 +190,8 @@ def history_metrics(result: FitResult) -> dict[str, Any]:
     }
 
 
-def _fit_settings(config: TrainConfig, data_digest: str) -> FitSettings:
+def fit_settings(config: TrainConfig, data_digest: str, resume: bool = False) -> FitSettings:
+    """Return how the loop fits this run on this data."""
     return FitSettings(
         seed=config.seed,
         loss=config.loss,
@@ -173,14 +202,22 @@ def _fit_settings(config: TrainConfig, data_digest: str) -> FitSettings:
         batch_size=config.schedule.batch_size,
         keep="best",
         run_digest=f"{config.digest()}-{data_digest}",
+        rate=config.rate,
+        sampling=config.sampling,
+        checkpoint_steps=config.schedule.checkpoint_steps,
+        read_ahead=config.end_to_end.read_ahead if config.mode == "end_to_end" else 0,
+        must_resume=resume,
     )
 
 
 def _draft(
-    config: TrainConfig, calibration: Sequence[FindingCalibration], data_digest: str, registry: BackboneRegistry
+    config: TrainConfig,
+    calibration: Sequence[FindingCalibration],
+    data_digest: str,
+    registry: BackboneRegistry,
+    loaded: LoadedCohort,
 ) -> ManifestDraft:
     spec = registry.entry(config.backbone).spec
-    cohort = config.cohort
     return ManifestDraft(
         name=config.name,
         version=config.version,
@@ -190,7 +227,7 @@ def _draft(
             weights_digest=registry.weights_digest(config.backbone),
             feature_width=spec.feature_width,
         ),
-        finding_keys=PAINTED_KEYS,
+        finding_keys=loaded.keys,
         preprocessing=config.preprocessing,
         molre=config.molre,
         fusion_hidden=spec.fusion_hidden,
@@ -200,7 +237,7 @@ def _draft(
             data_digest=data_digest,
             seed=config.seed,
             parent_digest=None,
-            trained_on=f"{cohort.n_train} synthetic phantoms",
+            trained_on=loaded.words.trained_on,
         ),
     )
 
@@ -212,34 +249,36 @@ def _metrics(
     report: CalibrationReport,
     usage: ExpertUsage | None,
     result: FitResult,
+    loaded: LoadedCohort,
 ) -> dict[str, Any]:
     return {
         "notice": config.notice,
-        "heldout": {"description": "synthetic phantoms of seeds that no other split has", **evaluation.to_json()},
+        "heldout": {"description": loaded.words.heldout, **evaluation.to_json()},
         "calibration": report.to_json(),
-        "expert_usage": usage_metrics(usage, "synthetic phantoms of the test split"),
+        "expert_usage": usage_metrics(usage, f"{loaded.words.studies} of the test split"),
         "training": history_metrics(result),
         "cohort_digest": data_digest,
         "config": config.model_dump(mode="json"),
     }
 
 
-def _reference_document(config: TrainConfig, manifest: Manifest, cohort: tuple[CohortStudy, ...]) -> dict[str, Any]:
+def _reference_document(manifest: Manifest, cohort: tuple[CohortStudy, ...], loaded: LoadedCohort) -> dict[str, Any]:
     return {
-        "description": "Backbone features of synthetic phantoms, for demonstration only; no data of any person.",
+        "description": loaded.words.reference,
         "backbone": manifest.backbone.name,
         "backbone_digest": manifest.backbone.weights_digest,
         "finding_keys": manifest.finding_keys,
         "data_digest": manifest.training.data_digest,
-        "cohort": config.cohort.model_dump(mode="json"),
+        "cohort": loaded.document,
         "studies": cohort,
     }
 
 
-def _summary(config: TrainConfig, evaluation: Evaluation) -> str:
+def _summary(config: TrainConfig, evaluation: Evaluation, loaded: LoadedCohort) -> str:
     if evaluation.mean_auc is None:
-        return f"{config.notice}. {evaluation.n_studies} held-out phantoms are too few for an AUC of any finding."
+        few = f"{evaluation.n_studies} held-out {loaded.words.short} are too few for an AUC of any finding."
+        return f"{config.notice}. {few}"
     return (
         f"{config.notice}. Mean AUC {evaluation.mean_auc:.3f} over {evaluation.n_scored} of "
-        f"{len(evaluation.findings)} findings on {evaluation.n_studies} held-out phantoms."
+        f"{len(evaluation.findings)} findings on {evaluation.n_studies} held-out {loaded.words.short}."
     )

@@ -45,7 +45,7 @@ class Programs:
 
     window: Callable[[Environment, argparse.Namespace], int]
     shots: Callable[[Environment, Path], int]
-    train: Callable[[Path, Path, Context, Path], str]
+    train: Callable[[Path, Path, Context, Path, bool], str]
     retrain: Callable[[str, Path, Path, Path, Context, Path], str]
     evaluate: Callable[[ScoredStudies, Path], str]
 

@@ -18,6 +18,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "config", type=Path, metavar="CONFIG.toml", help="the run, such as resources/training/phantom_demo.toml"
     )
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for package, curve, checkpoints")
+    parser.add_argument(
+        "--resume", action="store_true", help="go on from the checkpoint in DIR, and refuse to begin anew"
+    )
 
 
 def run(arguments: argparse.Namespace, environment: Environment) -> int:
@@ -26,5 +29,6 @@ def run(arguments: argparse.Namespace, environment: Environment) -> int:
     from app.operations.files import require_folder
 
     require_folder(arguments.out)
-    say(environment.programs.train(arguments.config, arguments.out, ConsoleContext(), environment.paths.backbones))
+    train, backbones = environment.programs.train, environment.paths.backbones
+    say(train(arguments.config, arguments.out, ConsoleContext(), backbones, arguments.resume))
     return 0

@@ -37,7 +37,7 @@ def run(tmp_path: Path, opened: list[argparse.Namespace]) -> Run:
     def shots(environment: Environment, out: Path) -> int:
         return 0
 
-    def train(config: Path, out: Path, context: Context, backbones: Path) -> str:
+    def train(config: Path, out: Path, context: Context, backbones: Path, resume: bool) -> str:
         raise KeyboardInterrupt
 
     def retrain(store: str, base: Path, out: Path, reference: Path, context: Context, backbones: Path) -> str:

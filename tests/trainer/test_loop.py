@@ -17,8 +17,9 @@ from trainer.checkpoints import EpochRecord
 from trainer.config import LossConfig, OptimiserConfig
 from trainer.datasets import StudyFeatures, collate
 from trainer.evaluate import evaluate_studies, predict_logits
-from trainer.loop import FitData, FitResult, FitSettings, fit, label_losses
+from trainer.loop import FitData, FitResult, FitSettings, fit
 from trainer.losses import prevalence_weights
+from trainer.steps import Objective, label_losses
 
 KEYS = ("a", "b", "c")
 WIDTH = 32
@@ -250,7 +251,9 @@ def test_a_corrected_false_alarm_counts_as_much_as_a_corrected_miss(tmp_path: Pa
         labels = np.array([present, -1, -1], np.int8)
         reviewed = [StudyFeatures(s.identifier, s.features_SD, labels, reviewed=True) for s in make_studies(8, seed=7)]
         rare = prevalence_weights(torch.zeros(3), 0.01)
-        loss = label_losses(classifier, collate(reviewed), _settings(), rare)
+        batch = collate(reviewed)
+        logits = classifier(batch.features_BSD, batch.mask_BS).logits_BC
+        loss = label_losses(logits, batch, Objective(LossConfig(), rare, 1.0))
         loss.sum().backward()
         assert classifier.head.bias.grad is not None
         moved[present] = -float(classifier.head.bias.grad[0])

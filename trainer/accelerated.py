@@ -1,0 +1,75 @@
+"""Several processes through Hugging Face accelerate: started by ``torchrun`` or ``accelerate launch``."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from typing import Any, Literal
+
+import torch
+import torch.distributed as dist
+from accelerate import Accelerator
+from torch import Tensor, nn
+
+MixedPrecision = Literal["no", "bf16", "fp16"]
+
+
+class AcceleratedTeam:
+    """What `trainer.team.Team` asks, by an `Accelerator`.
+
+    Parameters
+    ----------
+    device
+        ``cpu`` keeps to the CPU (gloo); anything else leaves the choice to accelerate.
+    precision
+        Of the forward passes.
+    """
+
+    def __init__(self, device: str = "auto", precision: MixedPrecision = "no") -> None:
+        self._accelerator = Accelerator(cpu=device == "cpu", mixed_precision=precision)
+
+    @property
+    def rank(self) -> int:
+        """This process's number."""
+        return int(self._accelerator.process_index)
+
+    @property
+    def size(self) -> int:
+        """How many processes there are."""
+        return int(self._accelerator.num_processes)
+
+    @property
+    def device(self) -> torch.device:
+        """Where this process computes."""
+        device: torch.device = self._accelerator.device
+        return device
+
+    def shared(self, model: nn.Module) -> nn.Module:
+        """Wrap the model for distributed training."""
+        wrapped: nn.Module = self._accelerator.prepare_model(model)
+        return wrapped
+
+    def apart(self, model: nn.Module) -> AbstractContextManager[Any]:
+        """Inside the block, gradients are not exchanged."""
+        context: AbstractContextManager[Any] = self._accelerator.no_sync(model)
+        return context
+
+    def computing(self) -> AbstractContextManager[Any]:
+        """Inside the block, forward passes have the precision of the run."""
+        context: AbstractContextManager[Any] = self._accelerator.autocast()
+        return context
+
+    def backward(self, loss: Tensor) -> None:
+        """Add the gradient, scaled where the precision asks for it."""
+        self._accelerator.backward(loss)
+
+    def gathered(self, item: object) -> list[Any]:
+        """Return every process's item, in the order of their numbers."""
+        if self.size == 1:
+            return [item]
+        items: list[Any] = [None] * self.size
+        dist.all_gather_object(items, item)
+        return items
+
+    def wait(self) -> None:
+        """Wait until every process is here."""
+        self._accelerator.wait_for_everyone()
