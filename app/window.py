@@ -75,8 +75,9 @@ def take_shots(environment: Environment, out: Path) -> int:
     """
     require_display()
     prefer_x11()
+    from app.shot_at_2x import NAME as LARGE
     from app.views.shots import make_shots, settle
-    from app.views.tour import Tour
+    from app.views.tour import PICTURES, Tour
 
     paths = environment.paths
     loaded = load_settings(paths.settings_file)
@@ -95,7 +96,10 @@ def take_shots(environment: Environment, out: Path) -> int:
     finally:
         window.close()
         application.close()
-    print("\n".join(str(path) for path in pictures), flush=True)
+    print("\n".join(str(path) for path in dict.fromkeys(pictures)), flush=True)
+    told = {path.stem for path in pictures} | {LARGE}
+    if told != set(PICTURES):
+        raise RuntimeError(f"the pictures taken and those listed differ: {sorted(told ^ set(PICTURES))}")
     command = [sys.executable, "-m", "app.shot_at_2x", str(environment.home), str(out)]
     root = Path(__file__).resolve().parents[1]
     return subprocess.run(command, env={**os.environ, "QT_SCALE_FACTOR": "2"}, cwd=root, check=False).returncode

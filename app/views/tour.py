@@ -28,6 +28,17 @@ ANSWERS: dict[str, dict[str, Answer]] = {
 }
 TABS = ("slices", "waterfall", "experts", "what_if", "maps", "similar")
 MAP_METHOD = "integrated_gradients"
+# What `make shots` writes, all of it: docs/pictures holds these files and no others.
+PICTURES = (
+    *("review_1366x768", "review_1920x1080", "review_3840x2160", "window_subdural", "window_bone", "evidence_split"),
+    *("dialog_export", "dialog_retrain", "dialog_models", "dialog_backbones", "dialog_preferences", "dialog_watch"),
+    *("dialog_help", "dialog_about", "volume_bone", "volume_brain", "empty", "study_head_ct_ge_tilt", "study_phantom"),
+    "reading",
+    *(f"why_{tab}" for tab in TABS),
+    *("overlay", "findings_comfortable", "findings_compact", "findings_filtered", "feedback", "dialog_rest_absent"),
+    *("dialog_impression", "blind", "dialog_blind", "dialog_readers", "dialog_agreement", "dialog_adjudication"),
+    *("queue", "worklist_table"),
+)
 PATIENCE_S = 120.0
 IDLE_S = 0.6  # longer than the worklist rests between two readings
 
