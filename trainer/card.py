@@ -8,6 +8,7 @@ from engine.explain.usage import ExpertUsage
 from engine.inference.calibrate import FindingCalibration
 from engine.inference.calibration_report import CalibrationReport
 from engine.models.backbones.spec import BackboneSpec
+from trainer.cohorts.words import CohortWords
 from trainer.config import TrainConfig
 from trainer.evaluate import Evaluation
 from trainer.protocol import Comparison, FindingComparison, SetComparison
@@ -32,9 +33,9 @@ def train_card(
     usage: ExpertUsage | None,
     cohort_digest: str,
     kept_epoch: int,
+    words: CohortWords,
 ) -> str:
-    """Write the card of a model that was trained from scratch on phantoms."""
-    cohort = config.cohort
+    """Write the card of a model that was trained from scratch."""
     return f"""# {config.name} {config.version}
 
 **{config.notice}.** Research use only. Not a medical device; not for diagnosis.
@@ -44,18 +45,14 @@ def train_card(
 were trained.
 
 ## Data
-Only computer-generated phantoms: simple head shapes with painted findings and simulated noise. No scan of a person
-took part in training, validation, calibration or testing. {cohort.n_train} studies to train, {cohort.n_validate} to
-choose the epoch, {cohort.n_calibrate} to calibrate, {cohort.n_test} to test; every study has a seed of its own and no
-seed is in two sets (cohort seed {cohort.seed}, run seed {config.seed}). Digest of the cohort:
-`{cohort_digest}`.
+{words.data}
+The run's seed is {config.seed}. Digest of the cohort: `{cohort_digest}`.
 
 ## Intended use
-To show how the program works, from opening a study to retraining, with a model that was really trained. Nothing else.
+{words.use}
 
 ## Limits
-- A phantom is far simpler than a head. **Expect the output on a real scan to be meaningless**, however good the table
-  looks.
+- {words.limit}
 - {len(evaluation.findings)} of the 75 findings are predicted; the others are not covered.
 - Features were computed once per study, without augmentation and without LoRA (`mode = "cached"`).
 - The classifier sees {"slices" if spec.dimensions == 2 else "volumes"} without regard to side: no laterality is
@@ -63,7 +60,7 @@ To show how the program works, from opening a study to retraining, with a model 
 - The test set is small: below 10 positive or negative cases no AUC is given ("too few").
 
 ## Measured
-{evaluation.n_studies} held-out phantoms; weights of epoch {kept_epoch}, the one with the best mean validation AUC.
+{evaluation.n_studies} held-out {words.short}; weights of epoch {kept_epoch}, the one with the best mean validation AUC.
 {_mean_line(evaluation)}
 
 {_table(evaluation, {item.key: item for item in report.items})}
@@ -73,7 +70,7 @@ To show how the program works, from opening a study to retraining, with a model 
 {_weak_line(evaluation)}
 
 {report.markdown()}
-{_usage_section(usage, "phantoms of the test split")}
+{_usage_section(usage, f"{words.short} of the test split")}
 ## Training
 Multi-label focal loss (γ = {config.loss.gamma:g}, prevalence weights). AdamW with learning rates of
 {config.optimiser.head_learning_rate:g} (head), {config.optimiser.pooling_learning_rate:g} (pooling query) and

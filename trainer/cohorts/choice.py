@@ -99,7 +99,9 @@ def _rejected(found: ScanReport) -> Rejected:
         return Rejected("cohort.no_image", f"none of its {found.n_files} files is an image that can be read ({why})")
     nearest = max(found.series, key=preference)
     reasons = (*nearest.scope_reasons, *nearest.reasons) or (Reason("cohort.no_image", ""),)
-    return Rejected(reasons[0].code, " ".join(map(_safe, reasons)))
+    first = {reason.code: reason for reason in reversed(reasons)}
+    texts = [_safe(reason) for reason in reasons if first[reason.code] is reason]
+    return Rejected(reasons[0].code, " ".join(texts))
 
 
 def _safe(reason: Reason) -> str:

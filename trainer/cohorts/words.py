@@ -15,27 +15,30 @@ class CohortWords:
 
     Attributes
     ----------
-    studies, heldout
-        What they are called, and those of the test split.
+    short, studies, heldout
+        What they are called in a sentence, in full, and those of the test split.
     trained_on
         For the manifest of the package.
     reference
         What the reference cohort's features are of.
-    data, limit
-        The card's paragraph on data, and its first limit.
+    data, use, limit
+        The card's paragraphs on data and intended use, and its first limit.
     """
 
+    short: str
     studies: str
     heldout: str
     trained_on: str
     reference: str
     data: str
+    use: str
     limit: str
 
 
 def phantom_words(cohort: PhantomCohortConfig) -> CohortWords:
     """Speak of phantoms that were made for the run."""
     return CohortWords(
+        short="phantoms",
         studies="synthetic phantoms",
         heldout="synthetic phantoms of seeds that no other split has",
         trained_on=f"{cohort.n_train} synthetic phantoms",
@@ -45,6 +48,8 @@ Only computer-generated phantoms: simple head shapes with painted findings and s
 took part in training, validation, calibration or testing. {cohort.n_train} studies to train, {cohort.n_validate} to
 choose the epoch, {cohort.n_calibrate} to calibrate, {cohort.n_test} to test; every study has a seed of its own and no
 seed is in two sets (cohort seed {cohort.seed}).""",
+        use="To show how the program works, from opening a study to retraining, with a model that was really trained. "
+        "Nothing else.",
         limit="""\
 A phantom is far simpler than a head. **Expect the output on a real scan to be meaningless**, however good the table
   looks.""",
@@ -66,6 +71,7 @@ def imported_words(manifest: CohortManifest, title: str, used: Mapping[Split, in
     which = f"{title}, manifest {manifest.digest[:12]}"
     aside = f" {n_set_aside} studies of the manifest could not be used." if n_set_aside else ""
     return CohortWords(
+        short="studies",
         studies=f"studies of the imported cohort ({which})",
         heldout=f"studies of patients that no other split has ({which})",
         trained_on=f"{used['train']} studies of an imported cohort ({which})",
@@ -75,6 +81,7 @@ def imported_words(manifest: CohortManifest, title: str, used: Mapping[Split, in
 Studies of an imported cohort: {which}. {used["train"]} to train, {used["validate"]} to choose the epoch,
 {used["calibrate"]} to calibrate, {used["test"]} to test; the split is by patient and was drawn once.{aside} A finding
 that the cohort does not label is unknown there, not absent.""",
+        use="Research on this method with this cohort. Nothing else.",
         limit="""\
 What the table says holds for patients, scanners and labels like those of this cohort, and for no others.
   Findings without both a positive and a negative study to train on are not predicted.""",

@@ -32,7 +32,9 @@ from trainer.cohorts.importers.bleeds import bleed_rules, no_bleed_rule
 from trainer.cohorts.importers.tables import stream_rows, table_error
 
 COLUMNS = ["ID", "Label"]
-NAMES = ("epidural", "intraparenchymal", "intraventricular", "subarachnoid", "subdural", "any")
+KINDS = ("epidural", "intraparenchymal", "intraventricular", "subarachnoid", "subdural")
+ANY = "any"
+NAMES = (*KINDS, ANY)
 _ROW_ID = re.compile(rf"(ID_[0-9a-f]+)_({'|'.join(NAMES)})")
 
 
@@ -45,7 +47,8 @@ class _Bits:
     doubtful: int = 0
 
     def answers(self) -> dict[str, bool | None]:
-        known = self.said & ~self.doubtful
+        """Return the labels; where a kind is said both ways, whether there is any bleeding is open too."""
+        known = self.said & ~self.doubtful & ~(1 << NAMES.index(ANY) if self.doubtful else 0)
         return {name: bool(self.present >> bit & 1) if known >> bit & 1 else None for bit, name in enumerate(NAMES)}
 
 
@@ -60,7 +63,7 @@ class RSNA2019:
         *bleed_rules("intraparenchymal", "intraventricular", "subarachnoid", "subdural", "epidural"),
         no_bleed_rule("any"),
     )
-    study_rule = SLICE_RULE
+    study_rule = f"{SLICE_RULE} Of a slice whose label any contradicts the five kinds nothing is known."
 
     def recognises(self, head: TableHead, known_keys: Collection[str]) -> bool:
         """Whether there are IDs with a kind of bleeding and true labels (a sample submission has halves)."""
@@ -93,8 +96,17 @@ class RSNA2019:
 
     def _label(self, labels: Mapping[str, _Bits], notes: Notes, series: Series) -> Mapping[str, int]:
         stems = {instance.source.path.stem for instance in series.instances}
-        slices = [labels[stem].answers() for stem in sorted(stems)]
+        slices = [_consistent(labels[stem].answers(), notes) for stem in sorted(stems)]
         return map_labels(self.rules, over_slices(NAMES, slices, complete=True), notes)
+
+
+def _consistent(answers: dict[str, bool | None], notes: Notes) -> dict[str, bool | None]:
+    """Return a slice's labels; nothing is known of it where "any" contradicts the five kinds."""
+    kinds = [answers[name] for name in KINDS]
+    if answers[ANY] is None or None in kinds or answers[ANY] is any(kinds):
+        return answers
+    notes.add("cohort.slice_contradiction", "Slices whose label any contradicts the kinds: nothing is known of them.")
+    return dict.fromkeys(NAMES)
 
 
 def _read(table: Path, notes: Notes) -> dict[str, _Bits]:
