@@ -73,6 +73,8 @@ class Application:
                 settings.threads,
                 str(paths.backbones),
                 computing(paths, settings),
+                str(paths.arrays),
+                settings.cache_limit_mb << 20,
             ),
             worker,
             on_died=lambda: self.runner.gui.post(self._worker_died),

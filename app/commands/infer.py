@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from app.operations.infer_batch import BatchRequest, BatchSummary
     from app.operations.load_series import LoadedSeries
     from engine.analysis import Analysis
+    from engine.inference.array_cache import ArrayCache
     from engine.inference.compute import Computing
 
 NAME = "infer"
@@ -81,11 +82,17 @@ def _infer_one(arguments: argparse.Namespace, environment: Environment) -> int:
     package = model_path(environment, arguments.model)
     device = arguments.device or environment.settings.device
     analysis = run_inference(
-        loaded, package, environment.catalogue, device, registry=environment.registry, how=_how(arguments, environment)
+        loaded,
+        package,
+        environment.catalogue,
+        device,
+        registry=environment.registry,
+        how=_how(arguments, environment),
+        cache=_cache(environment),
     )
     write_analysis_json(analysis, arguments.out)
     if arguments.ledger is not None:
-        write_ledger_npz(analysis.ledger, arguments.ledger)
+        write_ledger_npz(analysis.ledger, arguments.ledger, analysis.counterfactual)
     positive = sum(finding.positive is True for finding in analysis.findings)
     say(
         f"{positive} of {len(analysis.ledger.keys)} covered findings at or above their operating point "
@@ -101,6 +108,13 @@ def _how(arguments: argparse.Namespace, environment: Environment) -> Computing:
     from app.settings import computing
 
     return computing(environment.paths, environment.settings, arguments.precision)
+
+
+def _cache(environment: Environment) -> ArrayCache | None:
+    from engine.inference.array_cache import ArrayCache
+
+    limit_mb = environment.settings.cache_limit_mb
+    return ArrayCache(environment.paths.arrays, limit_mb << 20) if limit_mb else None
 
 
 def _infer_tree(arguments: argparse.Namespace, environment: Environment) -> int:

@@ -16,6 +16,7 @@ from engine.inference.compute import AUTOMATIC, Computing, DeviceChoice
 from engine.progress import NULL_CONTEXT, Context
 
 if TYPE_CHECKING:
+    from engine.inference.array_cache import ArrayCache
     from engine.models.backbones.registry import BackboneRegistry
 
 Device = DeviceChoice
@@ -30,8 +31,11 @@ def run_inference(
     *,
     registry: BackboneRegistry | None = None,
     how: Computing = AUTOMATIC,
+    cache: ArrayCache | None = None,
 ) -> Analysis:
     """Prepare and classify a series with one model package, whose backbone is found in the registry.
+
+    What is in the cache already, prepared volume or slice features, is not computed again.
 
     Raises
     ------
@@ -45,7 +49,7 @@ def run_inference(
     require_analysable(loaded.series)
     from engine.inference.predictor import Predictor
 
-    predictor = Predictor.open(package_path, catalogue, device, registry, how=how)
+    predictor = Predictor.open(package_path, catalogue, device, registry, cache, how)
     return predictor.analyse(
         loaded.volume,
         study_instance_uid=loaded.series.study.instance_uid,

@@ -22,13 +22,19 @@ UNKNOWN_REQUEST = -1
 
 @dataclass(frozen=True)
 class WorkerSettings:
-    """Handed to the worker when it starts; `backbones_folder` holds the weights that the user brought."""
+    """Handed to the worker when it starts.
+
+    `backbones_folder` holds the weights that the user brought. Prepared volumes and slice features are kept in
+    `cache_folder`, at most `cache_limit_bytes`; None keeps none.
+    """
 
     catalogue_file: str
     device: str
     threads: int | None
     backbones_folder: str | None = None
     how: Computing = AUTOMATIC
+    cache_folder: str | None = None
+    cache_limit_bytes: int = 0
 
 
 @dataclass(frozen=True)

@@ -36,12 +36,11 @@ from engine.inference.array_cache import ArrayCache, CacheError, array_digest
 from engine.inference.compute import AUTOMATIC, Computing
 from engine.inference.device import choose_device, repeatable
 from engine.inference.features import FeatureExtractor
-from engine.inference.study_cache import cached_features, features_key, keep_features
+from engine.inference.study_cache import cached_features, features_key, keep_features, prepare_cached
 from engine.models.backbones.network import Backbone
 from engine.models.backbones.registry import BackboneRegistry, build_backbone
 from engine.models.calibration import sigmoid
 from engine.models.package import LoadedPackage, load_package, require_known_findings
-from engine.preprocess.prepare import prepare
 from engine.preprocess.spec import PreparedVolume
 from engine.progress import NULL_CONTEXT, Context
 
@@ -109,7 +108,7 @@ class Predictor:
     catalogue
         All findings.
     cache
-        Where slice features are kept between runs; None keeps none.
+        Where prepared volumes and slice features are kept between runs; None keeps none.
     how
         Precision of the backbone, and its runtime on a CPU.
 
@@ -206,7 +205,7 @@ class Predictor:
         """
         latest = self._latest
         if latest is None or latest.source != (series_instance_uid, volume.sop_instance_uids):
-            prepared = prepare(volume, self.package.manifest.preprocessing, context)
+            prepared = prepare_cached(volume, self.package.manifest.preprocessing, self._cache, context)
             features_SD = self.features(prepared, context)
             latest = self._latest = _Latest((series_instance_uid, volume.sop_instance_uids), prepared, features_SD)
         keys = self.package.manifest.finding_keys
@@ -242,7 +241,7 @@ class Predictor:
             If the context says so.
         """
         started = time.perf_counter()
-        prepared = prepare(volume, self.package.manifest.preprocessing, context)
+        prepared = prepare_cached(volume, self.package.manifest.preprocessing, self._cache, context)
         prepare_s = time.perf_counter() - started
         acquisition = Acquisition(
             geometry=volume.require_geometry(),

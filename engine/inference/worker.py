@@ -26,6 +26,7 @@ import numpy as np
 from engine.errors import HeadCTError, InferenceError, traceback_without_values
 from engine.findings.catalogue import Catalogue, load_catalogue
 from engine.geometry import Volume
+from engine.inference.array_cache import ArrayCache
 from engine.inference.messages import (
     UNKNOWN_REQUEST,
     Analyse,
@@ -233,7 +234,7 @@ class _Worker:
         self._predictor = None
         settings = self._settings
         predictor = Predictor.open(
-            Path(request.package_path), catalogue, settings.device, self._registry(), how=settings.how
+            Path(request.package_path), catalogue, settings.device, self._registry(), self._cache(), settings.how
         )
         self._predictor = predictor
         return ModelLoaded(request.request_id, predictor.identity, predictor.package.manifest.finding_keys)
@@ -292,6 +293,10 @@ class _Worker:
         token = self._inbox.token(request_id)
         token.raise_if_cancelled()
         return _RequestContext(self._connection, request_id, token)
+
+    def _cache(self) -> ArrayCache | None:
+        folder, limit = self._settings.cache_folder, self._settings.cache_limit_bytes
+        return None if folder is None or not limit else ArrayCache(Path(folder), limit)
 
     def _registry(self) -> BackboneRegistry:
         folder = self._settings.backbones_folder

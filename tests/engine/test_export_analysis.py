@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from engine.analysis import Analysis
+from engine.analysis import Analysis, Counterfactual
 from engine.errors import ExportError
 from engine.export.analysis_json import write_analysis_json
 from engine.export.ledger_npz import write_ledger_npz
@@ -29,6 +29,16 @@ def test_result_and_ledger_together_rebuild_the_analysis(tmp_path: Path, catalog
         assert tuple(ledger["keys"]) == analysis.ledger.keys
         assert ledger["ledger"].shape == (4, 5, 7)
         np.testing.assert_allclose(ledger["ledger"].sum(axis=(1, 2)) + ledger["bias"], ledger["logits"], atol=1e-4)
+
+
+def test_the_ledger_file_holds_the_logits_without_each_slice_and_expert(tmp_path: Path, catalogue: Catalogue) -> None:
+    analysis = make_analysis(catalogue)
+    nothing_left = np.full((4, 5), np.nan, np.float32)
+    without = Counterfactual(nothing_left, np.arange(24, dtype=np.float32).reshape(4, 6))
+    write_ledger_npz(analysis.ledger, tmp_path / "L.npz", without)
+    with np.load(tmp_path / "L.npz", allow_pickle=False) as ledger:
+        np.testing.assert_array_equal(ledger["without_slice"], nothing_left)
+        np.testing.assert_array_equal(ledger["without_expert"], without.without_expert)
 
 
 def test_equal_results_give_equal_bytes(tmp_path: Path, catalogue: Catalogue) -> None:

@@ -243,7 +243,8 @@ def test_adapters_of_the_package_change_the_features(
 ) -> None:
     adapted = Backbone(tiny_entry())
     apply_lora(adapted, LoraSettings())
-    state = {name: torch.randn(tensor.shape) for name, tensor in adapter_state(adapted).items()}
+    generator = torch.Generator().manual_seed(17)
+    state = {name: torch.randn(tensor.shape, generator=generator) for name, tensor in adapter_state(adapted).items()}
     tensors = {name: tuple(tensor.shape) for name, tensor in state.items()}
     write_package(
         tmp_path / "package",

@@ -310,3 +310,23 @@ def test_errors_cross_the_process_boundary_whole() -> None:
     failed: Failed = pickle.loads(pickle.dumps(Failed(1, error, "report")))
     assert isinstance(failed.error, PackageError)
     assert (failed.error.message, failed.error.hint, failed.error.kind) == ("message", "hint", "environment")
+
+
+def test_a_second_worker_takes_a_study_from_the_cache(settings: WorkerSettings, package: Path, tmp_path: Path) -> None:
+    kept = replace(settings, cache_folder=str(tmp_path / "cache"), cache_limit_bytes=1 << 30)
+    findings, texts = [], []
+    for request_id in (1, 2):
+        worker = Window(kept)
+        assert worker.receive() == Started("cpu")
+        worker.final(LoadModel(0, str(package)))
+        with shared(small_head(), request_id) as request:
+            reply, steps = worker.final(request)
+        worker.connection.send(Shutdown())
+        worker.process.join(PATIENCE_S)
+        worker.close()
+        assert isinstance(reply, Succeeded)
+        findings.append(reply.analysis.findings)
+        texts.append({step.text for step in steps})
+    assert findings[0] == findings[1]
+    assert "Reading slices with the backbone" in texts[0]
+    assert texts[1] == set()
