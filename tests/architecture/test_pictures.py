@@ -1,4 +1,4 @@
-"""The pictures of the documentation: each one that is named is there and is taken by `make shots`, and no other is kept."""
+"""Pictures of the documentation: each one named is there and taken by `make shots`, and no other is kept."""
 
 from __future__ import annotations
 
