@@ -144,6 +144,8 @@ class RetrainRequest(FrozenConfig):
         The folder of weights that the user brought; None: only bundled ones.
     description
         Why the retraining was asked for, in a person's words; kept in the candidate's metrics and on its card.
+    cohorts
+        Manifests of imported cohorts: feedback on a study of their test parts, or on its patient, is not used.
     """
 
     kind: Literal["retrain"] = "retrain"
@@ -157,6 +159,7 @@ class RetrainRequest(FrozenConfig):
     seed: int = Field(default=1, ge=0, lt=2**31)
     backbones: str | None = None
     description: str = Field(default="", max_length=MAX_DESCRIPTION)
+    cohorts: tuple[str, ...] = ()
 
 
 Request = TrainRequest | RetrainRequest

@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 
+from engine.dicom.series import PART_SEPARATOR
 from engine.errors import HeadCTError, TrainingError
 from engine.explain.usage import ExpertUsage
 from engine.inference.calibrate import FindingCalibration, as_calibration
@@ -28,6 +29,8 @@ from engine.models.package import LoadedPackage, load_package, write_package
 from engine.progress import NULL_CONTEXT, Context
 from trainer.card import retrain_card, verdict
 from trainer.cohorts.feedback import Feedback, ReviewedSeries, read_feedback, read_reviewed
+from trainer.cohorts.keys import series_key
+from trainer.cohorts.manifest import TestPart, read_manifest
 from trainer.config import RetrainConfig, canonical_digest, config_digest
 from trainer.datasets import UNKNOWN, StudyFeatures
 from trainer.evaluate import FindingScore, calibration_report, evaluate, expert_usage, labels_and_logits, predict_logits
@@ -100,7 +103,8 @@ def run_retraining(request: RetrainRequest, emit: Callable[[Event], None], conte
     parent = load_package(Path(request.base_package), registry)
     reference = read_reference(Path(request.reference_cohort), parent.manifest)
     feedback = read_feedback(request.store, parent.manifest.finding_keys, request.readers)
-    own = own_features(feedback.series, parent, config.heldout_fraction, registry, context)
+    test_part = TestPart(read_manifest(Path(path)) for path in request.cohorts)
+    own = own_features(feedback.series, parent, config.heldout_fraction, registry, context, test_part)
     _require_training_studies(own)
     candidate, result = fine_tune(parent, reference, own.train, request, out / CHECKPOINT_FILE, emit, context)
     readings = _readings(candidate, parent.manifest.finding_keys, reference, config)
@@ -135,8 +139,11 @@ def own_features(
     heldout_fraction: float,
     registry: BackboneRegistry,
     context: Context = NULL_CONTEXT,
+    test_part: TestPart = TestPart(),
 ) -> OwnFeatures:
     """Read, prepare and run every reviewed series; what cannot be used is set aside with its reason.
+
+    So is a series of a cohort's test part, and another one of its patient: nothing may be learnt from it.
 
     Raises
     ------
@@ -150,6 +157,7 @@ def own_features(
         context.raise_if_cancelled()
         context.progress(done, len(series), "Reading reviewed studies")
         try:
+            _require_not_tested_on(reviewed, test_part)
             volume = read_reviewed(reviewed, context)
             features_SD = volume_features(volume, parent.manifest.preprocessing, extractor, context)
         except HeadCTError as error:
@@ -161,6 +169,15 @@ def own_features(
         sides[reviewed.heldout(heldout_fraction)].append(study)
     context.progress(len(series), len(series), "Reading reviewed studies")
     return OwnFeatures(tuple(sides[False]), tuple(sides[True]), tuple(skipped))
+
+
+def _require_not_tested_on(reviewed: ReviewedSeries, test_part: TestPart) -> None:
+    if test_part.holds(series_key(reviewed.series_uid.partition(PART_SEPARATOR)[0]), reviewed.patient_key):
+        raise TrainingError(
+            f"{reviewed.source_path} is of a patient in the test part of an imported cohort: never learnt from.",
+            hint="Retrain from feedback on other studies; this one stays for testing.",
+            code="training.test_part",
+        )
 
 
 def _extractor(parent: LoadedPackage, registry: BackboneRegistry) -> FeatureExtractor:

@@ -8,10 +8,11 @@ from __future__ import annotations
 import argparse
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from engine.errors import HeadCTError
+from engine.errors import HeadCTError, TrainingError
 from engine.models.package import install_files, read_package
 from trainer.files import write_atomically
 from trainer.reference import read_reference, sidecar
@@ -26,11 +27,11 @@ def ship(out: Path, resources: Path) -> Path:
     Raises
     ------
     HeadCTError
-        If one of them is missing, damaged, or not the other's; nothing is replaced then.
+        If one of them is missing, damaged, or not the other's, or it is of patients; nothing is replaced then.
     """
     package = read_package(out / PACKAGE_FOLDER)
     reference = out / REFERENCE_FILE
-    read_reference(reference, package.manifest)
+    _require_phantoms(read_reference(reference, package.manifest).document.cohort)
     target = resources / "models" / package.manifest.name
     fresh = target.with_name(f".{target.name}.new")
     shutil.rmtree(fresh, ignore_errors=True)
@@ -40,6 +41,16 @@ def ship(out: Path, resources: Path) -> Path:
     for source in (reference, sidecar(reference)):
         write_atomically(resources / "demo" / source.name, source.read_bytes())
     return target
+
+
+def _require_phantoms(cohort: Mapping[str, Any]) -> None:
+    """Refuse features that were computed from images of persons: what ships is public."""
+    if cohort.get("kind") != "phantom":
+        raise TrainingError(
+            "This run was trained on an imported cohort, whose features may not be published; nothing was shipped.",
+            hint="Ship runs on phantoms only.",
+            code="training.ship_cohort",
+        )
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -7,7 +7,8 @@ from engine.inference.calibrate import fit_calibration
 from engine.inference.calibration_report import CalibrationReport, fitted_set
 from tests.support.models import TINY_SPEC
 from trainer.card import train_card, verdict
-from trainer.config import TrainConfig
+from trainer.cohorts.words import phantom_words
+from trainer.config import PhantomCohortConfig, TrainConfig
 from trainer.evaluate import evaluate
 from trainer.protocol import FindingComparison, MeanChange, SetComparison
 
@@ -62,7 +63,9 @@ def test_the_card_names_what_was_not_learnt_and_what_has_too_few_cases() -> None
     items = fit_calibration(("good", "backwards", "rare"), labels, logits)
     report = CalibrationReport(TrainConfig().calibration, items, fitted_set("phantoms", 24, items))
     usage = study_usage(("good", "backwards", "rare"), np.full((4, 2), 0.5), np.ones((3, 4, 3)))
-    card = train_card(TrainConfig(), TINY_SPEC, evaluation, report, usage, "d" * 64, 7)
+    card = train_card(
+        TrainConfig(), TINY_SPEC, evaluation, report, usage, "d" * 64, 7, phantom_words(PhantomCohortConfig())
+    )
     assert "Not learnt, or hardly (AUC below 0.6): backwards." in card
     assert "| good | 1.000 [0.832, 1.000] | 1.000 | 12 | 12 |" in card
     assert "| rare | too few | — | 3 | 21 | 0.500 | no |" in card
