@@ -48,10 +48,12 @@ def _train(config: Path, out: Path, context: Context, backbones: Path, resume: b
     return train_command(config, out, context, backbones, resume).text
 
 
-def _retrain(store: str, base: Path, out: Path, reference: Path, context: Context, backbones: Path) -> str:
+def _retrain(
+    store: str, base: Path, out: Path, reference: Path, context: Context, backbones: Path, cohorts: Sequence[Path]
+) -> str:
     from trainer.__main__ import retrain_command
 
-    return retrain_command(store, base, out, reference, context, backbones=backbones).text
+    return retrain_command(store, base, out, reference, context, backbones=backbones, cohorts=cohorts).text
 
 
 def _evaluate(scored: ScoredStudies, out: Path) -> str:

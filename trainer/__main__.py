@@ -149,8 +149,9 @@ def retrain_command(
     config: RetrainConfig = RetrainConfig(),
     seed: int = 1,
     backbones: Path | None = None,
+    cohorts: Sequence[Path] = (),
 ) -> Finished:
-    """Retrain in this process from the feedback of a store.
+    """Retrain in this process from the feedback of a store, but for the test parts of `cohorts`.
 
     Raises
     ------
@@ -170,6 +171,7 @@ def retrain_command(
         config=config,
         seed=seed,
         backbones=None if backbones is None else str(backbones),
+        cohorts=tuple(map(str, cohorts)),
     )
     return run_retraining(request, _epochs_as_progress(context), context)
 

@@ -7,7 +7,7 @@ import importlib
 import pkgutil
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -37,8 +37,8 @@ class Programs:
     train
         Configuration, output folder, context, folder of the user's backbones; returns a closing sentence.
     retrain
-        Store, base package, output folder, reference cohort, context, folder of the user's backbones; returns a closing
-        sentence.
+        Store, base package, output folder, reference cohort, context, folder of the user's backbones, manifests of
+        cohorts whose test parts must not be learnt from; returns a closing sentence.
     evaluate
         What models said on labelled studies, folder for the results; returns a closing sentence.
     """
@@ -46,7 +46,7 @@ class Programs:
     window: Callable[[Environment, argparse.Namespace], int]
     shots: Callable[[Environment, Path], int]
     train: Callable[[Path, Path, Context, Path, bool], str]
-    retrain: Callable[[str, Path, Path, Path, Context, Path], str]
+    retrain: Callable[[str, Path, Path, Path, Context, Path, Sequence[Path]], str]
     evaluate: Callable[[ScoredStudies, Path], str]
 
 

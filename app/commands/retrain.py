@@ -21,11 +21,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--reference", type=Path, metavar="FILE", help="the parent's reference cohort (default: looked for beside it)"
     )
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for candidate and comparison")
+    parser.add_argument(
+        "--cohort",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="DIR",
+        help="an imported cohort: feedback on its test part is not used (may stand several times)",
+    )
 
 
 def run(arguments: argparse.Namespace, environment: Environment) -> int:
     """Hand over to the trainer, in this process."""
     require_existing(arguments.store, "store")
+    for cohort in arguments.cohort:
+        require_existing(cohort, "cohort")
     from app.operations.files import require_folder
     from app.operations.retraining import find_reference
 
@@ -35,7 +45,13 @@ def run(arguments: argparse.Namespace, environment: Environment) -> int:
     out = require_folder(arguments.out)
     say(
         environment.programs.retrain(
-            str(arguments.store), base, out, reference, ConsoleContext(), environment.paths.backbones
+            str(arguments.store),
+            base,
+            out,
+            reference,
+            ConsoleContext(),
+            environment.paths.backbones,
+            arguments.cohort,
         )
     )
     return 0
