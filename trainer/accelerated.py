@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager
+from datetime import timedelta
 from typing import Any, Literal
 
 import torch
 import torch.distributed as dist
 from accelerate import Accelerator
+from accelerate.utils import InitProcessGroupKwargs
 from torch import Tensor, nn
 
-MixedPrecision = Literal["no", "bf16", "fp16"]
+MixedPrecision = Literal["no", "bf16"]
+_PATIENCE = timedelta(days=7)
+"""How long processes wait for the first, which may be preparing a cohort."""
 
 
 class AcceleratedTeam:
@@ -25,7 +29,8 @@ class AcceleratedTeam:
     """
 
     def __init__(self, device: str = "auto", precision: MixedPrecision = "no") -> None:
-        self._accelerator = Accelerator(cpu=device == "cpu", mixed_precision=precision)
+        waiting = InitProcessGroupKwargs(timeout=_PATIENCE)
+        self._accelerator = Accelerator(cpu=device == "cpu", mixed_precision=precision, kwargs_handlers=[waiting])
 
     @property
     def rank(self) -> int:
@@ -59,7 +64,7 @@ class AcceleratedTeam:
         return context
 
     def backward(self, loss: Tensor) -> None:
-        """Add the gradient, scaled where the precision asks for it."""
+        """Add the gradient."""
         self._accelerator.backward(loss)
 
     def gathered(self, item: object) -> list[Any]:

@@ -41,8 +41,8 @@ def train_card(
 **{config.notice}.** Research use only. Not a medical device; not for diagnosis.
 
 ## What it is
-{config.description}. Frozen backbone `{config.backbone}`; {_trained_parts(config, spec)} and a linear head
-were trained.
+{config.description}. {"Frozen backbone" if config.lora is None else "Backbone"} `{config.backbone}`;
+{_trained_parts(config, spec)} and a linear head were trained.
 
 ## Data
 {words.data}
@@ -54,7 +54,7 @@ The run's seed is {config.seed}. Digest of the cohort: `{cohort_digest}`.
 ## Limits
 - {words.limit}
 - {len(evaluation.findings)} of the 75 findings are predicted; the others are not covered.
-- Features were computed once per study, without augmentation and without LoRA (`mode = "cached"`).
+- {_how_it_was_trained(config)}
 - The classifier sees {"slices" if spec.dimensions == 2 else "volumes"} without regard to side: no laterality is
   claimed.
 - The test set is small: below 10 positive or negative cases no AUC is given ("too few").
@@ -79,9 +79,18 @@ stopped after {config.schedule.patience} without a better mean validation AUC.
 """
 
 
+def _how_it_was_trained(config: TrainConfig) -> str:
+    """Say what the run did to images and backbone, in a sentence for the limits."""
+    if config.mode == "cached":
+        return 'Features were computed once per study, without augmentation and without LoRA (`mode = "cached"`).'
+    augmented = "without augmentation" if config.augment is None else "augmented in 3D"
+    adapted = "without LoRA" if config.lora is None else f"with LoRA (rank {config.lora.rank}, α {config.lora.alpha})"
+    return f'Trained end to end on prepared volumes, {augmented}, {adapted} (`mode = "end_to_end"`).'
+
+
 def _trained_parts(config: TrainConfig, spec: BackboneSpec) -> str:
-    """Name what stands between the backbone's features and the head."""
-    parts = []
+    """Name what stands between the images and the head."""
+    parts = [] if config.lora is None else ["adapters in the backbone (LoRA)"]
     if config.molre is not None:
         sizes = f"K = {config.molre.n_experts}, rank {config.molre.rank}, router width {config.molre.hidden}"
         parts.append(f"a Mixture of Low-Rank Experts\n({sizes})")

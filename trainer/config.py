@@ -250,7 +250,7 @@ class EndToEndConfig(FrozenConfig):
     studies_per_shard: int = Field(default=16, ge=1, le=256)
     read_ahead: int = Field(default=2, ge=0, le=64)
     device: Literal["auto", "cpu"] = "auto"
-    precision: Literal["no", "bf16", "fp16"] = "no"
+    precision: Literal["no", "bf16"] = "no"
 
 
 class ReferenceConfig(FrozenConfig):
@@ -343,7 +343,8 @@ class TrainConfig(FrozenConfig):
         Raises
         ------
         ConfigError
-            If the windows that were said do not make the channels that the backbone reads.
+            If the windows that were said do not make the channels that the backbone reads, or volumes that are trained
+            on end to end would differ in size.
         """
         own = {"preprocessing": spec.preprocessing, "molre": MoLRESettings() if spec.molre else None}
         whole = self.model_copy(update={key: value for key, value in own.items() if key not in self.model_fields_set})
@@ -353,6 +354,12 @@ class TrainConfig(FrozenConfig):
                 f"The preparation of this run gives {n_channels} channels, but {spec.name} reads {len(spec.mean)}.",
                 hint="Leave [preprocessing] out: the backbone's own is then used.",
                 code="training.channels",
+            )
+        if self.mode == "end_to_end" and spec.dimensions == 3 and whole.preprocessing.n_slices is None:
+            raise ConfigError(
+                f"{spec.name} reads whole volumes, which must be of one size to be trained on together.",
+                hint="Set preprocessing.n_slices, or leave [preprocessing] out: the backbone's own is then used.",
+                code="training.volume_size",
             )
         return whole
 

@@ -44,6 +44,12 @@ def _write_and_rename(temporary: Path, path: Path, data: bytes) -> None:
         raise
 
 
+def remove_parts(path: Path) -> None:
+    """Remove what processes that were killed left half-written beside a file that only this process writes."""
+    for part in path.parent.glob(f".{path.name}.*.part"):
+        part.unlink(missing_ok=True)
+
+
 def write_json(path: Path, document: object) -> None:
     """Write a plain document as indented UTF-8 JSON; no NaN, no infinity."""
     text = json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False)

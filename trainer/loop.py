@@ -32,6 +32,7 @@ from trainer.checkpoints import (
 from trainer.config import LossConfig, OptimiserConfig, RateConfig, SamplingConfig
 from trainer.datasets import Batch, StudyFeatures, prevalence
 from trainer.evaluate import evaluate
+from trainer.files import remove_parts
 from trainer.losses import prevalence_weights
 from trainer.optimisers import clip_gradients, make_optimiser
 from trainer.sampling import epoch_order, repeat_factors
@@ -191,6 +192,8 @@ class Run:
             When the context says so.
         """
         settings, model = self.settings, self._model
+        if self._team.rank == 0:
+            remove_parts(checkpoint)
         state = load_checkpoint(checkpoint, settings.run_digest, self._trained, settings.must_resume)
         if state is None:
             state = RunState(settings.run_digest, [], 0, -float("inf"), trained_weights(model))

@@ -1,4 +1,4 @@
-"""A run from scratch: cohort → cached features → fit → evaluate → package and reference cohort.
+"""A run from scratch: cohort → cached features → fit → evaluate → package and reference cohort; and its results.
 
 What is written under the output folder: ``package/``, ``reference_cohort.safetensors`` with its ``.json``, and what
 only serves to go on after a stop: ``features/`` and ``checkpoint.safetensors``.
@@ -6,11 +6,14 @@ only serves to go on after a stop: ``features/`` and ``checkpoint.safetensors``.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from engine.errors import TrainingError
 from engine.explain.usage import ExpertUsage
@@ -19,7 +22,7 @@ from engine.inference.calibration_report import CalibrationReport
 from engine.models.backbones.registry import BackboneRegistry, open_registry
 from engine.models.backbones.spec import BackboneSpec
 from engine.models.classifier import MoLREClassifier
-from engine.models.manifest import BackboneReference, Manifest, ManifestDraft, TrainingRecord
+from engine.models.manifest import BackboneReference, LoraReference, Manifest, ManifestDraft, TrainingRecord
 from engine.models.package import write_package
 from engine.phantom.study import PAINTED_KEYS
 from engine.progress import NULL_CONTEXT, Context
@@ -74,14 +77,19 @@ def run_training(
     Cancelled
         When the context says so; a checkpoint stands in `out` if training had begun.
     """
-    package_folder = new_package_folder(out)
+    new_package_folder(out)
     registry = open_registry(backbones)
     spec = registry.entry(config.backbone).spec
     config = config.for_backbone(spec)
     if config.threads is not None:
         torch.set_num_threads(config.threads)
+    _require_one_process(config)
+    if config.mode == "end_to_end":
+        from trainer.end_to_end import run_end_to_end  # It needs what stands in this file.
+
+        return run_end_to_end(config, out, registry, emit, context, resume)
     loaded = load_cohort(config, out / FEATURES_FOLDER, context, backbones)
-    keys, features, words = loaded.keys, loaded.features, loaded.words
+    keys, features = loaded.keys, loaded.features
     cohort = list_cohort(features, config.reference)
     data_digest = cohort_digest(keys, cohort)
     classifier = new_classifier(config, spec, len(keys))
@@ -90,6 +98,39 @@ def run_training(
     folder = begin_run_folder(out, config, data_digest, registry)
     tell = epoch_events(emit, settings.max_epochs, folder)
     result = fit(classifier, data, settings, out / CHECKPOINT_FILE, tell, context, folder.restore)
+    outcome = Outcome(config, spec, loaded, cohort, data_digest, classifier, result)
+    return write_results(outcome, out, registry)
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """What a run came to, before it is measured and written.
+
+    Attributes
+    ----------
+    loaded
+        Features of the studies that are measured or shipped, as the model reads them.
+    cohort, data_digest
+        Every study, and the sha256 of that list.
+    lora, adapter
+        The backbone's adapters; None and empty where it stayed frozen.
+    """
+
+    config: TrainConfig
+    spec: BackboneSpec
+    loaded: LoadedCohort
+    cohort: tuple[CohortStudy, ...]
+    data_digest: str
+    classifier: MoLREClassifier
+    result: FitResult
+    lora: LoraReference | None = None
+    adapter: Mapping[str, Tensor] = field(default_factory=dict)
+
+
+def write_results(outcome: Outcome, out: Path, registry: BackboneRegistry) -> Finished:
+    """Evaluate and calibrate a trained model, and write its package and reference cohort."""
+    config, loaded, classifier = outcome.config, outcome.loaded, outcome.classifier
+    keys, features, words = loaded.keys, loaded.features, loaded.words
     evaluation = evaluate_studies(classifier, keys, features["test"])
     report = calibration_report(
         classifier,
@@ -99,22 +140,24 @@ def run_training(
         (f"{words.studies} of the test split", features["test"]),
     )
     usage = expert_usage(classifier, keys, features["test"])
+    digest, result = outcome.data_digest, outcome.result
     manifest = write_package(
-        package_folder,
-        _draft(config, report.items, data_digest, registry, loaded),
+        out / PACKAGE_FOLDER,
+        _draft(outcome, report.items, registry),
         classifier,
         calibration=as_calibration(report.items),
-        metrics=_metrics(config, data_digest, evaluation, report, usage, result, loaded),
-        card=train_card(config, spec, evaluation, report, usage, data_digest, result.kept_epoch, words),
+        metrics=_metrics(config, digest, evaluation, report, usage, result, loaded),
+        card=train_card(config, outcome.spec, evaluation, report, usage, digest, result.kept_epoch, words),
+        adapter=outcome.adapter,
         registry=registry,
     )
-    write_reference(out / REFERENCE_FILE, _reference_document(manifest, cohort, loaded), features)
+    write_reference(out / REFERENCE_FILE, _reference_document(manifest, outcome.cohort, loaded), features)
     return Finished(
-        package_path=str(package_folder),
+        package_path=str(out / PACKAGE_FOLDER),
         package_digest=manifest.digest,
         comparison_path=None,
         mean_auc=evaluation.mean_auc,
-        text=f"{_summary(config, evaluation, loaded)} Package: {package_folder}",
+        text=f"{_summary(config, evaluation, loaded)} Package: {out / PACKAGE_FOLDER}",
     )
 
 
@@ -128,6 +171,16 @@ def new_package_folder(out: Path) -> Path:
             code="training.package_exists",
         )
     return folder
+
+
+def _require_one_process(config: TrainConfig) -> None:
+    n_processes = int(os.environ.get("WORLD_SIZE", "1"))
+    if config.mode == "cached" and n_processes > 1:
+        raise TrainingError(
+            f'{n_processes} processes were started, but a run with mode = "cached" is one process\'s work of minutes.',
+            hint='Start it without torchrun, or say mode = "end_to_end".',
+            code="training.one_process",
+        )
 
 
 def new_classifier(config: TrainConfig, spec: BackboneSpec, n_findings: int = len(PAINTED_KEYS)) -> MoLREClassifier:
@@ -210,14 +263,8 @@ def fit_settings(config: TrainConfig, data_digest: str, resume: bool = False) ->
     )
 
 
-def _draft(
-    config: TrainConfig,
-    calibration: Sequence[FindingCalibration],
-    data_digest: str,
-    registry: BackboneRegistry,
-    loaded: LoadedCohort,
-) -> ManifestDraft:
-    spec = registry.entry(config.backbone).spec
+def _draft(outcome: Outcome, calibration: Sequence[FindingCalibration], registry: BackboneRegistry) -> ManifestDraft:
+    config, spec, loaded = outcome.config, outcome.spec, outcome.loaded
     return ManifestDraft(
         name=config.name,
         version=config.version,
@@ -231,10 +278,11 @@ def _draft(
         preprocessing=config.preprocessing,
         molre=config.molre,
         fusion_hidden=spec.fusion_hidden,
+        lora=outcome.lora,
         operating_points={item.key: item.point.threshold for item in calibration},
         training=TrainingRecord(
             description=config.description,
-            data_digest=data_digest,
+            data_digest=outcome.data_digest,
             seed=config.seed,
             parent_digest=None,
             trained_on=loaded.words.trained_on,

@@ -1,0 +1,1 @@
+"""Prepared volumes on disk and in batches, for training end to end."""
