@@ -26,8 +26,9 @@ RESCALE_INTERCEPT_HU = -1024
 class CtHeader:
     """What a CT series says about itself beside its pixels and their place.
 
-    UIDs are DICOM UIDs; `date` is YYYYMMDD and `time` HHMMSS; `image_type` has DICOM's three values;
-    `window` is the centre and width, in Hounsfield units, in which the series should open.
+    UIDs are DICOM UIDs; `date` is YYYYMMDD and `time` HHMMSS; `image_type` has DICOM's three values, then the maker's;
+    `window` is the centre and width, in Hounsfield units, in which the series should open; `intercept_hu` is what a
+    stored 0 means; `padding_hu` is what lies outside the circle of reconstruction, None where nothing does.
     """
 
     study_instance_uid: str
@@ -49,10 +50,12 @@ class CtHeader:
     time: str = "120000"
     kilovolts: float = 120.0
     slice_thickness_mm: float = 5.0
-    image_type: tuple[str, str, str] = ("DERIVED", "PRIMARY", "AXIAL")
+    image_type: tuple[str, ...] = ("DERIVED", "PRIMARY", "AXIAL")
     patient_position: str = "HFS"
     window: tuple[float, float] = (40.0, 80.0)
     image_comments: str = ""
+    intercept_hu: int = RESCALE_INTERCEPT_HU
+    padding_hu: int | None = None
 
 
 def write_ct_series(
@@ -77,7 +80,7 @@ def write_ct_series(
         If the context asks to stop, between files.
     """
     geometry = volume.require_geometry()
-    stored = _stored(volume)
+    stored = _stored(volume, header.intercept_hu)
     paths = []
     for index in range(geometry.n_slices):
         context.raise_if_cancelled()
@@ -92,12 +95,12 @@ def write_ct_series(
     return tuple(paths)
 
 
-def _stored(volume: Volume) -> NDArray[np.int16]:
+def _stored(volume: Volume, intercept_hu: int) -> NDArray[np.int16]:
     """Return the stored values: Hounsfield units less the intercept."""
     if volume.units != "HU" or volume.voxels.dtype != np.int16:
         raise _error("only int16 Hounsfield units can be written", "not_hu", "input")
-    wide = volume.voxels.astype(np.int32) - RESCALE_INTERCEPT_HU
-    if wide.max() > np.iinfo(np.int16).max:
+    wide = volume.voxels.astype(np.int32) - intercept_hu
+    if wide.max() > np.iinfo(np.int16).max or wide.min() < np.iinfo(np.int16).min:
         raise _error(f"{volume.voxels.max()} HU does not fit a stored value of 16 bits", "range", "input")
     return wide.astype(np.int16)
 
@@ -174,8 +177,10 @@ def _fill(dataset: FileDataset, geometry: VolumeGeometry, header: CtHeader, stor
     dataset.Rows, dataset.Columns = geometry.rows, geometry.columns
     dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit = 16, 16, 15
     dataset.PixelRepresentation = 1
+    if header.padding_hu is not None:
+        dataset.PixelPaddingValue = header.padding_hu - header.intercept_hu
     dataset.WindowCenter, dataset.WindowWidth = (_decimal(value) for value in header.window)
-    dataset.RescaleIntercept = str(RESCALE_INTERCEPT_HU)
+    dataset.RescaleIntercept = str(header.intercept_hu)
     dataset.RescaleSlope = "1"
     dataset.RescaleType = "HU"
     dataset.PixelData = stored.astype("<i2").tobytes()

@@ -41,6 +41,11 @@ class Frame:
         origin_lps = head.translation_mm + np.array([0.0, 0.0, -3.0])
         return cls(to_head @ axes, to_head @ (geometry.origins_lps_mm[0] - origin_lps))
 
+    def to_scan_mm(self, point: Point) -> Point:
+        """Return the acquisition coordinates (table, down a column, along a row) of a point of head space."""
+        w, v, u = np.linalg.solve(self.head_from_scan, np.asarray(point, dtype=np.float64) - self.offset)
+        return float(w), float(v), float(u)
+
     def points(self, w_mm: F32, v_mm: F32, u_mm: F32) -> tuple[F32, F32, F32]:
         """Return x, y, z in head space on the grid of the three axes, each of shape (W, V, U)."""
         w, v, u = w_mm[:, None, None], v_mm[None, :, None], u_mm[None, None, :]

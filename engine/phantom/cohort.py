@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,16 +11,37 @@ import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
 
-from engine.dicom.writer import CtHeader, write_ct_series
+from engine.dicom.writer import RESCALE_INTERCEPT_HU, CtHeader, write_ct_series
 from engine.errors import ConfigError
 from engine.geometry import VolumeGeometry
-from engine.phantom.spec import PhantomSpec
+from engine.phantom.spec import PhantomSpec, Vendor
 from engine.phantom.study import PAINTED_KEYS, PhantomStudy, generate, uid
 from engine.progress import NULL_CONTEXT, Context
 
 NOTICE = "SYNTHETIC PHANTOM, no patient. For demonstration and tests only, not for diagnosis."
 LABEL_COLUMNS = ("path", "patient", "seed", *PAINTED_KEYS)
 LABELS_FILE = "labels.csv"
+
+
+@dataclass(frozen=True)
+class HeaderStyle:
+    """How a maker's headers look where they differ; every text says that there was no scanner."""
+
+    manufacturer: str
+    model_name: str
+    soft_kernel: str
+    sharp_kernel: str
+    image_type: tuple[str, ...] = ()
+    intercept_hu: int = RESCALE_INTERCEPT_HU
+
+
+STYLES: dict[Vendor, HeaderStyle] = {
+    "none": HeaderStyle("Synthetic (no scanner)", "Head CT phantom", "SYNTHETIC", "SYNTHETIC"),
+    "siemens": HeaderStyle("Synthetic (SIEMENS style)", "Head CT phantom", "J40s", "H60s", ("CT_SOM5 SEQ",)),
+    "ge": HeaderStyle("Synthetic (GE MEDICAL SYSTEMS style)", "Head CT phantom", "STANDARD", "BONE", (), 0),
+    "canon": HeaderStyle("Synthetic (CANON_MEC style)", "Head CT phantom", "FC26", "FC30", (), 0),
+    "philips": HeaderStyle("Synthetic (Philips style)", "Head CT phantom", "UB", "YC", ("HELIX",)),
+}
 
 
 def study_seed(cohort_seed: int, index: int) -> int:
@@ -30,6 +52,7 @@ def study_seed(cohort_seed: int, index: int) -> int:
 def header(study: PhantomStudy) -> CtHeader:
     """Return the header of a phantom, which says at every turn that it is synthetic."""
     seed, spec = study.seed, study.spec
+    style = STYLES[spec.vendor]
     return CtHeader(
         study_instance_uid=uid(seed, spec, "study"),
         series_instance_uid=uid(seed, spec, "series"),
@@ -38,9 +61,12 @@ def header(study: PhantomStudy) -> CtHeader:
         patient_id=f"PHANTOM-{seed}",
         study_description="SYNTHETIC HEAD PHANTOM",
         series_description="SYNTHETIC PHANTOM",
-        manufacturer="Synthetic (no scanner)",
-        model_name="Head CT phantom",
-        convolution_kernel="SYNTHETIC",
+        manufacturer=style.manufacturer,
+        model_name=style.model_name,
+        convolution_kernel=style.sharp_kernel if spec.sharpen else style.soft_kernel,
+        image_type=("DERIVED", "PRIMARY", "AXIAL", *style.image_type),
+        intercept_hu=style.intercept_hu,
+        padding_hu=spec.padding_hu if spec.circle else None,
         slice_thickness_mm=spec.slice_spacing_mm,
         image_comments=NOTICE,
     )
@@ -175,6 +201,7 @@ def _check(n: int, seed: int, spec: PhantomSpec) -> None:
         f"{n} studies are none": n < 1,
         f"the seed {seed} is negative": seed < 0,
         f"masks of a gantry tilted by {spec.tilt_deg} degrees fit no NIfTI": spec.tilt_deg != 0,
+        "a varied scanner tilts its gantry at times, and such masks fit no NIfTI": spec.scanner != "plain",
     }
     for reason, applies in reasons.items():
         if applies:

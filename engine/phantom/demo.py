@@ -46,7 +46,7 @@ def truth(study: PhantomStudy) -> dict[str, Any]:
     return {
         "notice": NOTICE,
         "seed": study.seed,
-        "spec": study.spec.model_dump(),
+        "spec": json.loads(study.spec.identity()),
         "slice_index": "from 0, the lowest slice first",
         "findings": findings,
     }

@@ -128,6 +128,10 @@ class Head:
     cistern_loss_mm: float = 0.0
     regions: dict[str, list[Region]] = field(default_factory=dict)
     metals: list[Metal] = field(default_factory=list)
+    age: float = 0.5
+    blood_hu: float = 53.0
+    rest_hu: float | None = None
+    background: list[Callable[[Slab], None]] = field(default_factory=list)
 
     def add(self, key: str, paint: Paint, *, order: int, solid: bool = True) -> None:
         """Take up the paint of one finding."""
@@ -188,12 +192,12 @@ def stream(seed: int, name: str) -> np.random.Generator:
 def draw_head(seed: int, noise_hu: float | None) -> Head:
     """Draw a normal head from the seed; `noise_hu` None draws the noise too."""
     rng = stream(seed, "head")
-    age = rng.beta(1.6, 2.0)
+    age = float(rng.beta(1.6, 2.0))
     drawn_noise = float(rng.uniform(3.0, 6.0))
     return Head(
         seed=seed,
         scale=rng.normal(1.0, 0.035, 3).clip(0.92, 1.08),
-        rotation=_rotation(rng.uniform(-5, 5, 3)),
+        rotation=rotation(rng.uniform(-5, 5, 3)),
         translation_mm=rng.uniform(-6, 6, 3),
         taper=float(rng.uniform(0.03, 0.10)),
         skew_mm=float(rng.normal(0, 1.2)),
@@ -210,11 +214,12 @@ def draw_head(seed: int, noise_hu: float | None) -> Head:
         table_hu=float(rng.uniform(1150, 1500)),
         diploe_hu=float(rng.uniform(420, 720)),
         noise_hu=drawn_noise if noise_hu is None else noise_hu,
+        age=age,
     )
 
 
-def _rotation(degrees_xyz: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the matrix that turns about x, then y, then z."""
+def rotation(degrees_xyz: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the matrix that turns about x, then y, then z by degrees."""
     matrix = np.eye(3)
     for axis, angle in enumerate(np.radians(degrees_xyz)):
         turn = np.eye(3)

@@ -11,11 +11,14 @@ from numpy.typing import NDArray
 
 from engine.errors import ConfigError
 from engine.geometry import Volume
-from engine.phantom.acquisition import add_noise, average_planes, blur, harden, threshold
+from engine.phantom.acquisition import add_noise, add_streaks, average_planes, blur, harden, move, sharpen, threshold
 from engine.phantom.anatomy import Anatomy
+from engine.phantom.background import head_rest, lay_on_rest, vary
 from engine.phantom.head import Head, Layer, draw_head, stream
 from engine.phantom.lattice import F32, Real
 from engine.phantom.painters.registry import Painter, painters
+from engine.phantom.scanner import scan
+from engine.phantom.shapes import Point
 from engine.phantom.spec import PhantomSpec
 from engine.phantom.tissue import AIR_HU, Slab
 from engine.progress import NULL_CONTEXT, Context
@@ -39,7 +42,7 @@ class PhantomStudy:
     labels
         Every key of `PAINTED_KEYS` to 1 (present, painted or implied) or 0.
     seed, spec
-        What it was made from.
+        What it was made from; a varied scanner's specification is the one drawn.
     """
 
     volume: Volume
@@ -71,13 +74,14 @@ def generate(
     Cancelled
         If the context asks to stop.
     """
+    spec = scan(seed, spec)
     head = plan_head(seed, spec, findings)
     hu, masks = _acquire(head, spec, context)
-    voxels = add_noise(hu, head.noise_hu, stream(seed, "noise"))
+    voxels = add_noise(hu, head.noise_hu, stream(seed, "noise"), spec)
     uids = tuple(uid(seed, spec, f"slice{index}") for index in range(spec.n_slices))
     present = {key: mask for key, mask in masks.items() if mask.any()}
     return PhantomStudy(
-        volume=Volume(voxels, spec.geometry(), "HU", None, uids),
+        volume=Volume(voxels, spec.geometry(), "HU", float(spec.padding_hu) if spec.circle else None, uids),
         masks={key: present[key] for key in PAINTED_KEYS if key in present},
         labels={key: int(key in present) for key in PAINTED_KEYS},
         seed=seed,
@@ -87,19 +91,23 @@ def generate(
 
 def uid(seed: int, spec: PhantomSpec, part: str) -> str:
     """Return the DICOM UID of a part of a study, under 2.25, from the seed and the specification alone."""
-    digest = hashlib.sha256(f"head-ct-phantom|{seed}|{spec.model_dump_json()}|{part}".encode()).digest()
+    digest = hashlib.sha256(f"head-ct-phantom|{seed}|{spec.identity()}|{part}".encode()).digest()
     return f"2.25.{int.from_bytes(digest[:16], 'big')}"
 
 
-def draw_findings(seed: int, normal_fraction: float) -> tuple[str, ...]:
-    """Draw the findings of a study: none in `normal_fraction` of the studies, else each by its own prevalence."""
+def draw_findings(seed: int, normal_fraction: float, age: float = 0.5) -> tuple[str, ...]:
+    """Draw the findings of a study: none in `normal_fraction` of the studies, else each by its own prevalence.
+
+    `age` is 0 for the youngest head and 1 for the oldest; some findings are more frequent at one end.
+    """
     if stream(seed, "findings").random() < normal_fraction:
         return ()
     # Every finding has a stream of its own: another painter changes nobody else's studies.
     return tuple(
         key
         for key, painter in painters().items()
-        if stream(seed, f"drawn:{key}").random() < painter.prevalence / (1 - normal_fraction)
+        if stream(seed, f"drawn:{key}").random()
+        < painter.prevalence / (1 - normal_fraction) * (1 + painter.older * (2 * age - 1))
     )
 
 
@@ -116,8 +124,12 @@ def plan_head(seed: int, spec: PhantomSpec, findings: Collection[str] | None) ->
     unknown = sorted(set(findings or ()) - set(PAINTED_KEYS))
     if unknown:
         raise _config_error(f"no painter for {', '.join(unknown)}")
-    chosen = set(draw_findings(seed, spec.normal_fraction) if findings is None else findings)
     head = draw_head(seed, spec.noise_hu)
+    varied = spec.anatomy == "varied"
+    if varied:
+        vary(head)
+    drawn = draw_findings(seed, spec.normal_fraction, head.age if varied else 0.5) if findings is None else findings
+    chosen = set(drawn)
     for key, painter in sorted(painters().items(), key=_planning_order):
         if key in chosen:
             painter.plan(head, stream(seed, key))
@@ -149,10 +161,26 @@ def _acquire(head: Head, spec: PhantomSpec, context: Context) -> tuple[F32, dict
         where = (part, *window)
         for key, mask in _paint(slab, head.layers).items():
             covered[key][where] = np.rint(average_planes(mask, spec.samples_per_slice) * 255).astype(np.uint8)
-        harden(slab)
+        harden(slab, spec.beam_hardening)
         hu[where] = average_planes(slab.hu, spec.samples_per_slice)
         context.progress(part.stop, spec.n_slices, "phantom slices")
-    return blur(hu, spec), {key: threshold(values) for key, values in covered.items()}
+    hu = sharpen(blur(hu, spec), spec)
+    move(hu, spec, stream(head.seed, "motion"))
+    add_streaks(hu, _metals_kji(head, anatomy, spec), spec, head.seed)
+    if head.rest_hu is not None:
+        rest = head_rest(shape[1:], window, spec.pixel_spacing_mm)
+        for plane in hu:
+            lay_on_rest(plane, rest, head.rest_hu)
+    return hu, {key: threshold(values) for key, values in covered.items()}
+
+
+def _metals_kji(head: Head, anatomy: Anatomy, spec: PhantomSpec) -> list[tuple[Point, float]]:
+    found: list[tuple[Point, float]] = []
+    for metal in head.metals:
+        w, v, u = anatomy.frame.to_scan_mm(metal.centre)
+        place = (w / spec.slice_spacing_mm, v / spec.pixel_spacing_mm, u / spec.pixel_spacing_mm)
+        found.append((place, metal.strength_hu))
+    return found
 
 
 def _paint(slab: Slab, layers: list[Layer]) -> dict[str, Real]:

@@ -140,6 +140,8 @@ class Slab:
             self._air_spaces()
         self._brain()
         self._partitions()
+        for paint in self.head.background:
+            paint(self)
 
     def _outside(self) -> None:
         skin, rough = self.field("skin"), self.field("rough")
@@ -156,7 +158,8 @@ class Slab:
         """Muscle with planes of fat, orbits with globes."""
         cloud, rough = self.field("cloud"), self.field("rough")
         below = coverage(self.field("floor") + 1, 1.5) * coverage(self.field("skin") + 5, 2.0)
-        muscle = coverage(0.4 - np.abs(cloud + 0.25 * rough) * 2.6, 0.7)
+        coarse, fine = (0.7, 0.75) if "fine muscle" in self.head.flags else (1.0, 0.25)
+        muscle = coverage(0.4 - np.abs(coarse * cloud + fine * rough) * 2.6, 0.7)
         self.blend(FAT_HU + (MUSCLE_HU - FAT_HU) * muscle, below)
         orbit = self.field("orbit")
         wall = below * coverage(np.abs(orbit - 1.2) - 1.2, 1.0)
@@ -265,4 +268,4 @@ class Slab:
         transverse = np.maximum(np.abs(tent + 1) - 4, self.depth - 6) + 30 * (self.y < 38)
         self.sinus_mm = np.minimum(sinus_mm + behind, transverse)
         self.sinus = coverage(self.sinus_mm, 1.0) * inside
-        self.blend(53.0, self.sinus)
+        self.blend(self.head.blood_hu, self.sinus)

@@ -30,4 +30,4 @@ def _plan(head: Head, rng: np.random.Generator) -> None:
     head.add(KEY, paint, order=15)
 
 
-PAINTER = Painter(KEY, 0.06, _plan, hu=(60, 260), replaces_hu=(30, 42))
+PAINTER = Painter(KEY, 0.06, _plan, hu=(60, 260), replaces_hu=(30, 42), older=0.6)

@@ -32,4 +32,4 @@ def _plan(head: Head, rng: np.random.Generator) -> None:
     head.add(KEY, paint, order=4)
 
 
-PAINTER = Painter(KEY, 0.06, _plan, hu=(2, 20), replaces_hu=(4, 38))
+PAINTER = Painter(KEY, 0.06, _plan, hu=(2, 20), replaces_hu=(4, 38), older=-0.5)

@@ -32,4 +32,4 @@ def _plan(head: Head, rng: np.random.Generator) -> None:
     head.add(KEY, paint, order=5, solid=False)
 
 
-PAINTER = Painter(KEY, 0.06, _plan, hu=(8, 28), replaces_hu=(24, 42))
+PAINTER = Painter(KEY, 0.06, _plan, hu=(8, 28), replaces_hu=(24, 42), older=0.5)

@@ -26,4 +26,4 @@ def _plan(head: Head, rng: np.random.Generator) -> None:
     head.add(KEY, paint, order=5, solid=False)
 
 
-PAINTER = Painter(KEY, 0.06, _plan, hu=(8, 25), replaces_hu=(25, 42))
+PAINTER = Painter(KEY, 0.06, _plan, hu=(8, 25), replaces_hu=(25, 42), older=0.9)

@@ -31,4 +31,4 @@ def _plan(head: Head, rng: np.random.Generator) -> None:
     head.add(KEY, paint, order=7, solid=False)
 
 
-PAINTER = Painter(KEY, 0.06, _plan, hu=(18, 32), replaces_hu=(27, 38), planned=6)
+PAINTER = Painter(KEY, 0.06, _plan, hu=(18, 32), replaces_hu=(27, 38), planned=6, older=-0.3)

@@ -42,4 +42,4 @@ def _plan(head: Head, rng: np.random.Generator) -> None:
     head.add(KEY, paint, order=11)
 
 
-PAINTER = Painter(KEY, 0.06, _plan, hu=(8, 24), replaces_hu=(22, 38))
+PAINTER = Painter(KEY, 0.06, _plan, hu=(8, 24), replaces_hu=(22, 38), older=0.7)

@@ -28,4 +28,4 @@ def _plan(head: Head, rng: np.random.Generator) -> None:
     head.add(KEY, paint, order=40)
 
 
-PAINTER = Painter(KEY, 0.06, _plan, hu=(12, 52), replaces_hu=(25, 45))
+PAINTER = Painter(KEY, 0.06, _plan, hu=(12, 52), replaces_hu=(25, 45), older=0.6)

@@ -38,4 +38,4 @@ def _plan(head: Head, rng: np.random.Generator) -> None:
     head.add(KEY, paint, order=45)
 
 
-PAINTER = Painter(KEY, 0.06, _plan, hu=(90, 850), replaces_hu=(10, 56))
+PAINTER = Painter(KEY, 0.06, _plan, hu=(90, 850), replaces_hu=(10, 56), older=0.6)

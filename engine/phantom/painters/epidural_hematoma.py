@@ -35,4 +35,4 @@ def _plan(head: Head, rng: np.random.Generator) -> None:
     head.add(KEY, paint, order=42)
 
 
-PAINTER = Painter(KEY, 0.06, _plan, hu=(56, 85), replaces_hu=(25, 45))
+PAINTER = Painter(KEY, 0.06, _plan, hu=(56, 85), replaces_hu=(25, 45), older=-0.5)

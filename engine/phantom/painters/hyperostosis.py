@@ -31,4 +31,4 @@ def _plan(head: Head, rng: np.random.Generator) -> None:
     head.add(KEY, paint, order=48)
 
 
-PAINTER = Painter(KEY, 0.06, _plan, hu=(450, 1350), replaces_hu=(10, 90))
+PAINTER = Painter(KEY, 0.06, _plan, hu=(450, 1350), replaces_hu=(10, 90), older=0.4)

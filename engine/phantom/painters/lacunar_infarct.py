@@ -31,4 +31,4 @@ def _plan(head: Head, rng: np.random.Generator) -> None:
     head.add(KEY, paint, order=13)
 
 
-PAINTER = Painter(KEY, 0.06, _plan, hu=(8, 27), replaces_hu=(24, 42))
+PAINTER = Painter(KEY, 0.06, _plan, hu=(8, 27), replaces_hu=(24, 42), older=0.8)

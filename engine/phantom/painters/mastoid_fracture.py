@@ -37,4 +37,4 @@ def _plan(head: Head, rng: np.random.Generator) -> None:
     head.add(KEY, paint, order=62)
 
 
-PAINTER = Painter(KEY, 0.06, _plan, hu=(-50, 600), replaces_hu=(200, 1300), planned=3)
+PAINTER = Painter(KEY, 0.06, _plan, hu=(-50, 600), replaces_hu=(200, 1300), planned=3, older=-0.3)

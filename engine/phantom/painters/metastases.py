@@ -47,4 +47,4 @@ def _place(head: Head, rng: np.random.Generator, *, below: bool) -> Point:
     return vault_point(head, direction, float(rng.uniform(12, 24)))
 
 
-PAINTER = Painter(KEY, 0.06, _plan, hu=(28, 54), replaces_hu=(22, 42))
+PAINTER = Painter(KEY, 0.06, _plan, hu=(28, 54), replaces_hu=(22, 42), older=0.4)

@@ -37,4 +37,4 @@ def _plan(head: Head, rng: np.random.Generator) -> None:
     head.add(KEY, paint, order=21)
 
 
-PAINTER = Painter(KEY, 0.06, _plan, hu=(38, 72), replaces_hu=(22, 42))
+PAINTER = Painter(KEY, 0.06, _plan, hu=(38, 72), replaces_hu=(22, 42), older=-0.5)

@@ -34,4 +34,4 @@ def _plan(head: Head, rng: np.random.Generator) -> None:
     head.add(KEY, paint, order=37)
 
 
-PAINTER = Painter(KEY, 0.06, _plan, hu=(60, 420), replaces_hu=(2, 44))
+PAINTER = Painter(KEY, 0.06, _plan, hu=(60, 420), replaces_hu=(2, 44), older=0.6)

@@ -35,6 +35,8 @@ class Painter:
         Returns the paint of the mask where the finished head has the finding anyway, else None.
     planned
         Painters are planned in this order, those that react to others later.
+    older
+        How much more frequent it is in the oldest heads of a varied cohort, and rarer in the youngest: -1 to 1.
     """
 
     key: str
@@ -44,6 +46,7 @@ class Painter:
     replaces_hu: tuple[float, float]
     implied: Callable[[Head], Paint | None] | None = None
     planned: int = 0
+    older: float = 0.0
 
 
 @cache

@@ -43,4 +43,4 @@ def _plan(head: Head, rng: np.random.Generator) -> None:
     head.add(KEY, paint, order=53)
 
 
-PAINTER = Painter(KEY, 0.06, _plan, hu=(-80, 500), replaces_hu=(250, 1300), planned=3)
+PAINTER = Painter(KEY, 0.06, _plan, hu=(-80, 500), replaces_hu=(250, 1300), planned=3, older=-0.3)

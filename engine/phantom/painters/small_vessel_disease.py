@@ -26,4 +26,4 @@ def _plan(head: Head, rng: np.random.Generator) -> None:
     head.add(KEY, paint, order=6)
 
 
-PAINTER = Painter(KEY, 0.06, _plan, hu=(12, 28), replaces_hu=(22, 36))
+PAINTER = Painter(KEY, 0.06, _plan, hu=(12, 28), replaces_hu=(22, 36), older=0.9)

@@ -36,4 +36,4 @@ def _plan(head: Head, rng: np.random.Generator) -> None:
     head.add(KEY, paint, order=36)
 
 
-PAINTER = Painter(KEY, 0.06, _plan, hu=(70, 700), replaces_hu=(0, 150))
+PAINTER = Painter(KEY, 0.06, _plan, hu=(70, 700), replaces_hu=(0, 150), older=0.9)
