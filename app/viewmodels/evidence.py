@@ -92,6 +92,11 @@ class EvidenceView:
         best = int(np.argmin(self.net_S))
         return best if self.net_S[best] < 0 else None
 
+    def acquired_number(self, prepared: int) -> str:
+        """Name the acquired slice with most of a prepared one, which a jump goes to, counted from 1; – for none."""
+        under = self.acquired[prepared]
+        return str(under[0] + 1) if under else "–"
+
     def acquired_text(self, prepared: int) -> str:
         """Name the acquired slices under a prepared one, counted from 1, such as ``acquired 14–16, 18``."""
         numbers = sorted(index + 1 for index in self.acquired[prepared])
@@ -265,8 +270,8 @@ class EvidenceModel:
             return NOT_COVERED
         error = self._analysis.ledger.error(self._selected)
         return (
-            f"The ledger misses this finding's logit by {error:.2g}, more than {LEDGER_TOLERANCE:g} allows: it does not "
-            "explain the number, so nothing of it is drawn. Analyse again on the CPU."
+            f"The ledger misses this finding's logit by {error:.2g}, more than {LEDGER_TOLERANCE:g} allows: it does "
+            "not explain the number, so nothing of it is drawn. Analyse again on the CPU."
         )
 
     @property

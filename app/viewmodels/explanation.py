@@ -37,7 +37,7 @@ CHOICES: dict[str, MapChoice] = {
     choice.key: choice
     for choice in (
         MapChoice("ledger", "Ledger positions", METHODS["ledger"].meaning),
-        MapChoice(EXPERTS, "Expert overlay", "Where the frozen path and each expert pushed the slice's entry."),
+        MapChoice(EXPERTS, "By expert", "Where the frozen path and each expert pushed the slice's entry."),
         MapChoice(
             "integrated_gradients",
             METHODS["integrated_gradients"].label,

@@ -68,7 +68,7 @@ class Waterfall:
         up = sum(step.value for step in self.steps if step.value > 0)
         down = sum(step.value for step in self.steps if step.value < 0)
         return (
-            f"Bias {self.bias:+.2f}, pushed up {up:+.2f}, pushed down {down:+.2f}: "
+            f"Bias {self.bias:+.2f}, pushed up by {up:.2f}, pushed down by {-down:.2f}: "
             f"sum {self.total:+.2f}, logit {self.logit:+.2f}."
         )
 
@@ -77,7 +77,7 @@ def over_slices(view: EvidenceView, order: Order) -> Waterfall:
     """Return one step a prepared slice: frozen path and experts together."""
 
     def step(index: int, value: float, start: float) -> Step:
-        second = str(min(view.acquired[index]) + 1) if view.acquired[index] else "–"
+        second = view.acquired_number(index)
         if view.unit == "volume":
             return Step("volume", "", value, start, None, f"Whole volume: {value:+.3f} log-odds")
         name = view.slice_name(index)

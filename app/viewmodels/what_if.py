@@ -72,6 +72,9 @@ class WhatIf:
             if before != after:
                 crossing = f", {'above' if after else 'below'} the operating point {self.operating_point:.2f}"
         digits = 2 if abs(value - self.now) >= FINE_BELOW else 3
+        if not crossing and f"{value:.3f}" == f"{self.now:.3f}":
+            after, before = f"{_log_odds(value):+.2f}", f"{_log_odds(self.now):+.2f}"
+            return f"Without {name}: {value:.3f} as it is, with log-odds {after} instead of {before}."
         return f"Without {name}: {value:.{digits}f} instead of {self.now:.{digits}f}{crossing}."
 
     @property
@@ -112,3 +115,9 @@ def what_if(analysis: Analysis, key: str) -> WhatIf | None:
 def _sigmoid(logits: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return 1 / (1 + exp(-x)) without overflow; NaN stays NaN."""
     return np.asarray(0.5 * (1.0 + np.tanh(0.5 * logits)), dtype=np.float64)
+
+
+def _log_odds(probability: float) -> float:
+    """Return the log-odds of a probability; beyond what float64 can tell from 0 and 1, its largest finite ones."""
+    inside = min(max(probability, float(np.finfo(np.float64).tiny)), 1.0 - float(np.finfo(np.float64).epsneg))
+    return float(np.log(inside) - np.log1p(-inside))

@@ -356,7 +356,7 @@ class _Painting:
         prepared = QRect(self.layout.axis.x(), self.layout.axis.y(), self.layout.axis.width(), line)
         acquired = prepared.translated(0, line)
         self._axis_labels(prepared, [str(index + 1) for index in range(self.view.n_slices)], theme.FAINT)
-        numbers = [str(min(under) + 1) if under else "–" for under in self.view.acquired]
+        numbers = [self.view.acquired_number(index) for index in range(self.view.n_slices)]
         self._axis_labels(acquired, numbers, theme.TEXT)
         self.painter.setPen(theme.FAINT)
         right = self.layout.axis.right() + 10

@@ -155,6 +155,35 @@ def test_crossing_the_operating_point_is_said_and_nothing_is_where_nothing_cross
     assert "operating point" not in shown.change_text("expert 2", shown.now)
 
 
+def test_a_value_near_its_end_tells_the_change_in_log_odds(analysis: Analysis) -> None:
+    shown = what_if(analysis, KEY)
+    assert shown is not None
+    sure = replace(shown, now=1 / (1 + np.exp(-9.0)), operating_point=0.4)
+    text = sure.change_text("expert 2", 1 / (1 + np.exp(-8.5)))
+    assert text == "Without expert 2: 1.000 as it is, with log-odds +8.50 instead of +9.00."
+    assert "0.90 instead of 1.00." in sure.change_text("expert 2", 0.9), "what can be seen is said in probability"
+    assert "log-odds" in replace(sure, now=1.0).change_text("expert 2", 1.0), "certainty does not overflow"
+
+
+def test_the_acquired_slice_named_under_a_prepared_one_is_where_a_jump_goes(analysis: Analysis) -> None:
+    weights = np.zeros_like(analysis.acquired_weights)
+    weights[:, 0] = 0.2
+    weights[:, 3] = 0.8
+    model = EvidenceModel()
+    model.set_analysis(replace(analysis, acquired_weights=weights))
+    model.selected_key = KEY
+    went: list[int] = []
+    model.jump_requested.connect(went.append)
+    model.jump_to_strongest()
+    assert model.view is not None
+    assert went == [3]
+    assert model.view.acquired_number(5) == "4"
+    assert model.view.acquired_text(5) == "acquired 1, 4"
+    waterfall = model.waterfall()
+    assert waterfall is not None
+    assert {step.second for step in waterfall.steps} == {"4"}
+
+
 def test_what_is_not_defined_is_said_not_drawn(analysis: Analysis) -> None:
     without = analysis.counterfactual
     assert without is not None

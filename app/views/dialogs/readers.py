@@ -169,4 +169,5 @@ class ReadersDialog(QDialog):
 
 def _line(row: ReaderRow, reads: bool) -> str:
     state = "  —  reads now" if reads else ("" if row.active else "  —  deactivated")
-    return f"{row.name}   ({row.initials}, {row.role}){state}"
+    about = ", ".join(part for part in (row.initials, row.role) if part)
+    return f"{row.name}   ({about}){state}"

@@ -53,5 +53,6 @@ class FilterChips(QWidget):
             chip.setText(f"{FILTERS[key].label} {self._model.n_passing(key)}" if counted else FILTERS[key].label)
             chip.setEnabled(usable)
             chip.setChecked(key in self._model.filters and usable)
-            chip.setToolTip(f"{FILTERS[key].label}{self._keys.hint(f'filter_{key}')}\n{problem or FILTERS[key].help}.")
+            said = problem or f"{FILTERS[key].help}."
+            chip.setToolTip(f"{FILTERS[key].label}{self._keys.hint(f'filter_{key}')}\n{said}")
             chip.setAccessibleName(f"Show only: {FILTERS[key].label}")

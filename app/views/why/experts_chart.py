@@ -117,7 +117,7 @@ class ExpertsChart(Chart):
         pitch = area.width() / view.n_slices
         centres = [area.x() + (index + 0.5) * pitch for index in range(view.n_slices)]
         y = area.bottom() + 2
-        acquired = [str(min(under) + 1) if under else "–" for under in view.acquired]
+        acquired = [view.acquired_number(index) for index in range(view.n_slices)]
         if view.unit == "volume":
             label_rows(painter, centres, y, [(["whole volume"], theme.TEXT)])
             return

@@ -117,7 +117,7 @@ class WhatIfChart(Chart):
         y = slices.bottom() + 3
         if not shown.slices_text:
             centres = _centres(slices, view.n_slices)
-            acquired = [str(min(under) + 1) if under else "–" for under in view.acquired]
+            acquired = [view.acquired_number(index) for index in range(view.n_slices)]
             prepared = [str(index + 1) for index in range(view.n_slices)]
             label_rows(painter, centres, y, [(prepared, theme.FAINT), (acquired, theme.TEXT)])
         label_rows(painter, _centres(experts, view.n_experts), y, [(_expert_names(view.n_experts), theme.TEXT)])
