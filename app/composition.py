@@ -10,6 +10,7 @@ from pathlib import Path
 from app.controllers.agreement import AgreementController
 from app.controllers.analyses import AnalysisController
 from app.controllers.backbones import BackboneController
+from app.controllers.computing import ComputingController, worker_settings
 from app.controllers.explanations import ExplanationController
 from app.controllers.feedback import FeedbackController
 from app.controllers.impression import ImpressionController
@@ -26,14 +27,13 @@ from app.jobs.compute_process import ComputeProcess, Target
 from app.jobs.runner import JobRunner, JobStatus
 from app.logs import close_log, open_log
 from app.operations.export_corrections import export_formats
-from app.settings import AppPaths, Settings, computing, save_settings
+from app.settings import AppPaths, Settings, save_settings
 from app.viewmodels.actions import ExportFormat, RetrainOptions
 from app.viewmodels.jobs import JobRow
 from app.viewmodels.notices import Notice
 from app.viewmodels.review import ReviewModels
 from engine.errors import HeadCTError
 from engine.findings.catalogue import load_catalogue
-from engine.inference.messages import WorkerSettings
 from engine.inference.worker import serve
 from engine.progress import Context
 from engine.store.workflow import WorklistRow
@@ -67,17 +67,10 @@ class Application:
         self.models.findings.density = settings.findings_density
         self.runner = JobRunner(LANES)
         self.compute = ComputeProcess(
-            WorkerSettings(
-                str(paths.catalogue_file),
-                settings.device,
-                settings.threads,
-                str(paths.backbones),
-                computing(paths, settings),
-                str(paths.arrays),
-                settings.cache_limit_mb << 20,
-            ),
+            worker_settings(paths, settings),
             worker,
             on_died=lambda: self.runner.gui.post(self._worker_died),
+            on_started=lambda started: self.runner.gui.post(lambda: self.computing.started(started)),
         )
         catalogue = load_catalogue(paths.catalogue_file)
         self.session = Session(paths, settings, catalogue, self.models, self.runner, self.compute)
@@ -95,6 +88,7 @@ class Application:
         self.explanations = ExplanationController(self.session, self.studies.select_series)
         self.training = TrainingController(self.session, self.library)
         self.backbones = BackboneController(self.session, self.library.reread)
+        self.computing = ComputingController(self.session, self.change_settings, self.library.warm_up)
         self.worklist.select_series = self.studies.select_series
         self.queue.on_done_elsewhere = self.studies.recall
         self.library.on_activated = self._model_known
@@ -112,7 +106,7 @@ class Application:
         """Begin the work that does not wait for the user: the worker loads torch, the store opens, the lists fill."""
         for problem in self._problems:
             self.models.notices.post(Notice("warning", "A setting cannot be used", problem))
-        self.session.run(self.compute.start, lane="compute", title="Starting the compute worker")
+        self.computing.start()
         self.session.run(
             lambda context: self.session.store.open(), lane="store", title="Opening the store", cancellable=False
         )

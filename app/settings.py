@@ -188,9 +188,14 @@ class Settings(FrozenConfig):
     window_geometry: str = ""
 
 
-def computing(paths: AppPaths, settings: Settings, precision: PrecisionChoice | None = None) -> Computing:
-    """Return how the backbone is to be computed: as in the settings, but for a precision that was given."""
-    return Computing(precision or settings.precision, settings.cpu_runtime, paths.graphs)
+def computing(
+    paths: AppPaths,
+    settings: Settings,
+    precision: PrecisionChoice | None = None,
+    cpu_runtime: CpuRuntimeChoice | None = None,
+) -> Computing:
+    """Return how the backbone is to be computed: as in the settings, but for what was given."""
+    return Computing(precision or settings.precision, cpu_runtime or settings.cpu_runtime, paths.graphs)
 
 
 @dataclass(frozen=True)

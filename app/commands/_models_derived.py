@@ -6,8 +6,8 @@ import argparse
 import json
 from pathlib import Path
 
+from app.commands._computing import add_computing, chosen_computing, chosen_device
 from app.commands.base import Environment, say
-from engine.inference.compute import DEVICES
 
 
 def add_actions(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -47,14 +47,13 @@ def _add_calibrate(parser: argparse.ArgumentParser) -> None:
         help="of the operating points: Youden's index, or reach --target (default: youden)",
     )
     parser.add_argument("--target", type=float, metavar="X", help="sensitivity or specificity to reach, such as 0.9")
-    parser.add_argument("--device", choices=DEVICES, help="default: as in the settings, else auto")
+    add_computing(parser)
 
 
 def _calibrate(arguments: argparse.Namespace, environment: Environment) -> int:
     from app.commands.base import ConsoleContext, require_existing
     from app.operations.calibrate_model import CalibrationRequest, calibrate_model
     from app.operations.models import open_library, package_path
-    from app.settings import computing
 
     request = CalibrationRequest(
         package=package_path(open_library(environment.paths), arguments.model),
@@ -63,8 +62,8 @@ def _calibrate(arguments: argparse.Namespace, environment: Environment) -> int:
         method=arguments.method,
         rule=arguments.rule,
         target=arguments.target,
-        device=arguments.device or environment.settings.device,
-        how=computing(environment.paths, environment.settings),
+        device=chosen_device(arguments, environment),
+        how=chosen_computing(arguments, environment),
     )
     outcome = calibrate_model(request, environment.catalogue, environment.registry, ConsoleContext())
     for study in outcome.skipped:

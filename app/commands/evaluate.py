@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from app.commands._computing import add_computing, chosen_computing, chosen_device
 from app.commands.base import ConsoleContext, Environment, require_existing, say
-from engine.inference.compute import DEVICES
 
 NAME = "evaluate"
 SUMMARY = "measure a model on own labelled studies, and against another one"
@@ -32,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="CSV: a column path, and a column per attribute to part the studies by, such as scanner",
     )
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="for metrics.json and two tables")
-    parser.add_argument("--device", choices=DEVICES, help="default: as in the settings, else auto")
+    add_computing(parser)
 
 
 def run(arguments: argparse.Namespace, environment: Environment) -> int:
@@ -42,7 +42,6 @@ def run(arguments: argparse.Namespace, environment: Environment) -> int:
     from app.operations.evaluate_models import EvaluationRequest, require_no_evaluation, score_studies
     from app.operations.files import require_folder
     from app.operations.models import open_library, package_path
-    from app.settings import computing
 
     out = require_folder(arguments.out)
     require_no_evaluation(out)
@@ -52,8 +51,8 @@ def run(arguments: argparse.Namespace, environment: Environment) -> int:
         packages=tuple(package_path(library, name) for name in names),
         labels=labels,
         attributes=attributes,
-        device=arguments.device or environment.settings.device,
-        how=computing(environment.paths, environment.settings),
+        device=chosen_device(arguments, environment),
+        how=chosen_computing(arguments, environment),
     )
     scored, skipped = score_studies(request, environment.catalogue, environment.registry, ConsoleContext())
     for study in skipped:

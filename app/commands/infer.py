@@ -9,9 +9,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from app.commands._computing import add_computing, chosen_computing, chosen_device
 from app.commands.base import ConsoleContext, Environment, require_existing, say
 from app.errors import EXIT_DONE, EXIT_INTERRUPTED, EXIT_PARTIAL
-from engine.inference.compute import DEVICES, PRECISIONS
 from engine.progress import CancelToken
 
 if TYPE_CHECKING:
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from app.operations.load_series import LoadedSeries
     from engine.analysis import Analysis
     from engine.inference.array_cache import ArrayCache
-    from engine.inference.compute import Computing
 
 NAME = "infer"
 SUMMARY = "classify a head CT series and write the result as JSON, or every study of a tree into a folder of results"
@@ -32,8 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "input", type=Path, metavar="INPUT", help="folder, file or ZIP of DICOM, or a NIfTI file; with --out-dir a tree"
     )
     parser.add_argument("--model", metavar="NAME|PATH", help="a model package (default: the active one)")
-    parser.add_argument("--device", choices=DEVICES, help="default: as in the settings, else auto")
-    parser.add_argument("--precision", choices=PRECISIONS, help="of the backbone; default: as in the settings")
+    add_computing(parser)
     where = parser.add_mutually_exclusive_group(required=True)
     where.add_argument("--out", type=Path, metavar="R.json", help="one series: the result")
     where.add_argument("--out-dir", type=Path, metavar="DIR", help="a tree: results, failures, and what is done")
@@ -80,14 +78,14 @@ def _infer_one(arguments: argparse.Namespace, environment: Environment) -> int:
         require_output(output)
     loaded = load_input(arguments.input, arguments.series, analysable=True, outputs=outputs)
     package = model_path(environment, arguments.model)
-    device = arguments.device or environment.settings.device
+    device = chosen_device(arguments, environment)
     analysis = run_inference(
         loaded,
         package,
         environment.catalogue,
         device,
         registry=environment.registry,
-        how=_how(arguments, environment),
+        how=chosen_computing(arguments, environment),
         cache=_cache(environment),
     )
     write_analysis_json(analysis, arguments.out)
@@ -102,12 +100,6 @@ def _infer_one(arguments: argparse.Namespace, environment: Environment) -> int:
         say(f"warning: {warning}")
     say(model_line(analysis))
     return 0
-
-
-def _how(arguments: argparse.Namespace, environment: Environment) -> Computing:
-    from app.settings import computing
-
-    return computing(environment.paths, environment.settings, arguments.precision)
 
 
 def _cache(environment: Environment) -> ArrayCache | None:
@@ -126,14 +118,14 @@ def _infer_tree(arguments: argparse.Namespace, environment: Environment) -> int:
         tree=arguments.input.absolute(),
         out_dir=require_folder(arguments.out_dir),
         package_path=model_path(environment, arguments.model),
-        device=arguments.device or environment.settings.device,
+        device=chosen_device(arguments, environment),
         registry=environment.registry,
         all_series=arguments.all_series,
         parquet=arguments.format != "jsonl",
         n_helpers=arguments.helpers,
         cache_folder=environment.paths.arrays if limit_mb else None,
         cache_limit_bytes=limit_mb << 20,
-        how=_how(arguments, environment),
+        how=chosen_computing(arguments, environment),
     )
     with _stopping_orderly() as context:
         summary = infer_batch(request, environment.catalogue, context)

@@ -126,6 +126,7 @@ class AnalysisController:
     def _analysed(self, series_uid: str, digest: str, analysis: Analysis, ended: Callable[[Ending], None]) -> None:
         """Show and keep a result of the model that was asked, `digest`; keep it only, if another is active by now."""
         session = self._session
+        session.models.computing.note(analysis.device)
         # By the model that was asked, not the one that answered: a package changed on disk must not be asked for ever.
         outdated = session.active_model is not None and session.active_model.digest != digest
         if not outdated:

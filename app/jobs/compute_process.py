@@ -92,6 +92,8 @@ class ComputeProcess:
         Called on a thread of its own when a worker ends that nobody asked to end.
     cancel_patience_s
         How long a cancelled request may go on before the worker is replaced.
+    on_started
+        Called on the lane's thread with what a new worker says it computes on.
     """
 
     def __init__(
@@ -100,8 +102,10 @@ class ComputeProcess:
         target: Target,
         on_died: Callable[[], None] | None = None,
         cancel_patience_s: float = CANCEL_PATIENCE_S,
+        on_started: Callable[[Started], None] = lambda started: None,
     ) -> None:
-        self._settings = settings
+        self._settings = self._wanted = settings
+        self._on_started = on_started
         self._target = target
         self._on_died = on_died
         self._cancel_patience_s = cancel_patience_s
@@ -122,8 +126,12 @@ class ComputeProcess:
         """The device that the worker said it uses."""
         return self._started.device if self._started is not None else None
 
+    def configure(self, settings: WorkerSettings) -> None:
+        """Have the next request served by a worker with these settings; from any thread. What runs ends as it began."""
+        self._wanted = settings
+
     def start(self, context: Context = NULL_CONTEXT) -> Started:
-        """Start the worker if there is none, and wait until torch is loaded.
+        """Start the worker if there is none with the wanted settings, and wait until torch is loaded.
 
         Raises
         ------
@@ -132,6 +140,9 @@ class ComputeProcess:
         Cancelled
             If the context is cancelled; the worker keeps loading.
         """
+        if self._settings != self._wanted:
+            self.stop()
+            self._settings = self._wanted
         if self._process is None or _has_ended(self._process):
             self._discard()
             self._spawn()
@@ -139,6 +150,7 @@ class ComputeProcess:
             reply = self._next_reply(context)
             if isinstance(reply, Started):
                 self._started = reply
+                self._on_started(reply)
             elif isinstance(reply, Failed):
                 self._discard()
                 raise _failure(reply)

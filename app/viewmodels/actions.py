@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 from app.viewmodels.backbones import BackboneActions
+from app.viewmodels.computing import ComputingActions
 from app.viewmodels.statements import Answer
 from engine.store.workflow import ReaderRole, SavedFilter
 
@@ -174,6 +175,7 @@ class ReviewActions(Protocol):
     watch: WatchActions
 
     backbones: BackboneActions
+    computing: ComputingActions
 
     def open_paths(self, paths: Sequence[Path]) -> None:
         """Scan folders, files or ZIPs and list what they hold."""

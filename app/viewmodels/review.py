@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from app.viewmodels.agreement import AgreementModel
 from app.viewmodels.backbones import BackbonesModel
+from app.viewmodels.computing import ComputingModel
 from app.viewmodels.evidence import EvidenceModel
 from app.viewmodels.explanation import ExplanationModel
 from app.viewmodels.feedback import FeedbackModel
@@ -40,6 +41,7 @@ class ReviewModels:
         self.training = TrainingModel()
         self.library = ModelsModel()
         self.backbones = BackbonesModel()
+        self.computing = ComputingModel()
         self.keys = KeysModel()
         self.reading = ReadingModel(reader)
         self.reading.hidden_changed.connect(self.findings.set_hidden)  # before anything that draws from the rows

@@ -131,6 +131,12 @@ class ArrayCache:
         self._unseen_bytes = None
         return use
 
+    def trim(self) -> CacheUse:
+        """Let the oldest leave until the entries are within the limit, as after it was lowered; return what stays."""
+        self._unseen_bytes = None
+        self._make_room(0)
+        return self.use()
+
     def _make_room(self, n_bytes: int) -> None:
         """Let the oldest leave until `n_bytes` more fit; count the files only when enough has been written for it."""
         if self.limit_bytes is None:

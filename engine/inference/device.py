@@ -26,12 +26,18 @@ def choose_device(choice: str) -> torch.device:
             hint=f"Choose one of {', '.join(DEVICES)}.",
             code="inference.device_unknown",
         )
-    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    available = available_devices()
     if choice == "auto":
-        return torch.device(next(name for name, there in available.items() if there))
-    if not available[choice]:
+        return torch.device(available[0])
+    if choice not in available:
         raise _no_gpu(choice)
     return torch.device(choice)
+
+
+def available_devices() -> tuple[str, ...]:
+    """Return what can be computed on here, as ``auto`` prefers it."""
+    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    return tuple(name for name, usable in there.items() if usable)
 
 
 def _no_gpu(choice: str) -> InferenceError:

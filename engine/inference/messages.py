@@ -113,9 +113,15 @@ class Shutdown:
 
 @dataclass(frozen=True)
 class Started:
-    """The worker has imported torch and is ready; `device` is the one it will use."""
+    """The worker has imported torch and is ready; `device` is the one it will use.
+
+    `devices` are those that can be used here, `threads` how many of the CPU it takes, `openvino` whether that is here.
+    """
 
     device: str
+    devices: tuple[str, ...] = ()
+    threads: int = 0
+    openvino: bool = False
 
 
 @dataclass(frozen=True)

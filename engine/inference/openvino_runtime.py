@@ -56,6 +56,11 @@ class Graph:
         return np.array(outputs[0], dtype=np.float32)
 
 
+def is_installed() -> bool:
+    """Return whether OpenVINO is there to be tried."""
+    return importlib.util.find_spec("openvino") is not None
+
+
 def open_graph(backbone: Backbone, picture_1MHW: Tensor, exact_1D: Tensor, folder: Path | None) -> Graph:
     """Convert a backbone, or read what was converted before, and check it against torch.
 
@@ -75,7 +80,7 @@ def open_graph(backbone: Backbone, picture_1MHW: Tensor, exact_1D: Tensor, folde
     GraphUnavailable
         If OpenVINO is not installed, cannot convert or run this network, or gives another feature.
     """
-    if importlib.util.find_spec("openvino") is None:
+    if not is_installed():
         raise GraphUnavailable("it is not installed (pip install .[openvino])", installed=False)
     place = None if folder is None else folder / graph_key(backbone, tuple(picture_1MHW.shape[1:]))
     if place is not None and (place / _GRAPH).is_file():

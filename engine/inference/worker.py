@@ -189,11 +189,11 @@ class _Worker:
         """Start torch, say so, and answer until told to stop."""
         try:
             catalogue = load_catalogue(Path(self._settings.catalogue_file))
-            device = _start_torch(self._settings)
+            started = _start_torch(self._settings)
         except HeadCTError as error:
             self._send(Failed(UNKNOWN_REQUEST, error, ""))
             return
-        self._send(Started(device))
+        self._send(started)
         while not isinstance(request := self._inbox.next(), Shutdown):
             self._send(self._answer(request, catalogue))
 
@@ -306,18 +306,19 @@ class _Worker:
         self._connection.send(reply)
 
 
-def _start_torch(settings: WorkerSettings) -> str:
-    """Import what takes seconds now, while the user looks for a study; return the device."""
+def _start_torch(settings: WorkerSettings) -> Started:
+    """Import what takes seconds now, while the user looks for a study; return what there is to compute on."""
     import torch
 
-    from engine.inference.device import choose_device
+    from engine.inference.device import available_devices, choose_device
+    from engine.inference.openvino_runtime import is_installed
 
     if settings.threads is not None:
         torch.set_num_threads(settings.threads)
     device = choose_device(settings.device)
     for module in _SLOW_IMPORTS:
         importlib.import_module(module)
-    return str(device)
+    return Started(str(device), available_devices(), torch.get_num_threads(), is_installed())
 
 
 def _read_volume(series: SharedSeries) -> Volume:

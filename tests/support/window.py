@@ -24,7 +24,10 @@ from tests.support.analyses import make_analysis, make_volume
 FORMATS = (ExportFormat("csv", "CSV", ".csv"), ExportFormat("jsonl", "JSON Lines", ".jsonl", carries_identity=True))
 
 
-AREAS = ("agreement", "backbones", "explanations", "feedback", "impression", "queue", "reading", "watch", "worklist")
+AREAS = (
+    *("agreement", "backbones", "computing", "explanations", "feedback", "impression", "queue", "reading", "watch"),
+    "worklist",
+)
 
 
 class RecordingArea:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from PySide6.QtWidgets import QFileDialog
 
+from app.views.dialogs.computing_page import ComputingPage
 from app.views.dialogs.export import ExportDialog
 from app.views.dialogs.keys_page import KeysPage
 from app.views.dialogs.preferences import PreferencesDialog
@@ -40,7 +41,8 @@ class FileCommands(Target):
     def open_preferences(self) -> None:
         """Open the preferences."""
         keys = KeysPage(self._window.default_commands, self._models.keys, self._actions)
-        self._dialogs.show("preferences", PreferencesDialog(keys, self._window))
+        computing = ComputingPage(self._models.computing, self._actions.computing)
+        self._dialogs.show("preferences", PreferencesDialog(keys, computing, self._window))
 
     def close_window(self) -> None:
         """Close the window."""

@@ -6,13 +6,17 @@ Legend: N picture, M channel, H row, W column, P token, D feature width.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
+import huggingface_hub
 import timm
 import torch
+from huggingface_hub.errors import HfHubHTTPError
+from huggingface_hub.utils import logging as hub_logging
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 from timm.data.config import resolve_model_data_config
@@ -39,6 +43,7 @@ _NOT_SIZES = frozenset(
 )
 _ATTENTION_LAYER = re.compile(r"(.*\.)?(?!\w*pool)\w*attn\w*\.(qkv|q|k|v|kv|q_proj|k_proj|v_proj|proj|out_proj)")
 _FALLBACK_MULTIPLE = 32
+_PUBLISHED_FILES = ("model.safetensors", "pytorch_model.bin")
 
 
 def build(architecture: str, pooled: str, arguments: Mapping[str, Any], about: Mapping[str, Any] | None) -> nn.Module:
@@ -127,7 +132,9 @@ def download(architecture: str, folder: Path) -> Path:
         about = timm.get_pretrained_cfg(architecture)
         if about is None or not about.has_weights:
             raise _unusable(architecture, "timm knows no published weights of it")
-        network = timm.create_model(architecture, pretrained=True)
+        with _quiet_hub():
+            _require_reachable(about.hf_hub_id)
+            network = timm.create_model(architecture, pretrained=True)
         save_file({name: tensor.contiguous() for name, tensor in network.state_dict().items()}, path)
     except (OSError, RuntimeError, SafetensorError) as error:
         raise PackageError(
@@ -139,6 +146,42 @@ def download(architecture: str, folder: Path) -> Path:
             kind="environment",
         ) from error
     return path
+
+
+@contextmanager
+def _quiet_hub() -> Iterator[None]:
+    """Keep the hub's library from writing to the console what our own error says."""
+    before = hub_logging.get_verbosity()
+    hub_logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        hub_logging.set_verbosity(before)
+
+
+def _require_reachable(hub_id: str | None) -> None:
+    """Ask the hub once, unless the weights are in its cache: its own downloads try for most of a minute.
+
+    Raises
+    ------
+    ConnectionError
+        If no answer comes.
+    """
+    import httpx2
+
+    if hub_id is None or huggingface_hub.constants.HF_HUB_OFFLINE:
+        return
+    repository, _, revision = hub_id.partition("@")
+    for name in _PUBLISHED_FILES:
+        if isinstance(huggingface_hub.try_to_load_from_cache(repository, name, revision=revision or None), str):
+            return
+    try:
+        url = huggingface_hub.hf_hub_url(repository, _PUBLISHED_FILES[0], revision=revision or None)
+        huggingface_hub.get_hf_file_metadata(url)
+    except HfHubHTTPError:
+        return  # It answered; whether there are other files, timm finds out.
+    except httpx2.TransportError as error:
+        raise ConnectionError(f"the hub cannot be reached, {error}") from error
 
 
 def _check_known(architecture: str) -> None:
