@@ -5,6 +5,7 @@ Shapes: B studies, C findings, N all studies.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
@@ -145,6 +146,11 @@ class Run:
         How.
     team
         The processes that do it together.
+
+    Attributes
+    ----------
+    waited_s
+        How long steps have waited for their data in this process, of all epochs since the start.
     """
 
     def __init__(
@@ -157,6 +163,7 @@ class Run:
         team: Team = Alone(),
     ) -> None:
         self.settings = settings
+        self.waited_s = 0.0
         self._keys = keys
         self._train, self._validate = train, validate
         self._team = team
@@ -214,23 +221,36 @@ class Run:
 
     def _train_epoch(self, state: RunState, checkpoint: Path, context: Context) -> float:
         settings = self.settings
-        self._shared.train()
-        epoch = state.epoch + 1
-        order = epoch_order(len(self._train.labels_NC), settings.seed, epoch, self._factors_N)
-        plan = BatchPlan(settings.batch_size, settings.optimiser.accumulate, settings.read_ahead, settings.seed)
-        first = len(state.losses)
-        steps = epoch_steps(self._train, order.tolist(), epoch, first, plan, settings.reviewed_weight, self._team)
-        for parts in steps:
+        for parts in self.epoch(state.epoch + 1, len(state.losses)):
             context.raise_if_cancelled()
-            state.losses.append(self._step(state, parts))
+            state.losses.append(self.step(parts, state.steps))
             state.steps += 1
             if settings.checkpoint_steps and state.steps % settings.checkpoint_steps == 0:
                 self._save(checkpoint, state)
         return float(np.mean(state.losses))
 
-    def _step(self, state: RunState, parts: Sequence[Part]) -> float:
+    def epoch(self, number: int, first: int = 0) -> Iterator[list[Part]]:
+        """Yield what this process computes in every step of an epoch, from step number `first`."""
+        settings = self.settings
+        self._shared.train()
+        order = epoch_order(len(self._train.labels_NC), settings.seed, number, self._factors_N)
+        plan = BatchPlan(settings.batch_size, settings.optimiser.accumulate, settings.read_ahead, settings.seed)
+        weight = settings.reviewed_weight
+        return self._timed(epoch_steps(self._train, order.tolist(), number, first, plan, weight, self._team))
+
+    def _timed(self, steps: Iterator[list[Part]]) -> Iterator[list[Part]]:
+        while True:
+            asked_s = time.perf_counter()
+            parts = next(steps, None)
+            self.waited_s += time.perf_counter() - asked_s
+            if parts is None:
+                return
+            yield parts
+
+    def step(self, parts: Sequence[Part], steps_before: int = 0) -> float:
+        """Take one step of the optimiser; return the loss of the whole batch."""
         trained = self._trained
-        self._schedule.set_for(state.steps)
+        self._schedule.set_for(steps_before)
         trained.optimiser.zero_grad(set_to_none=True)
         own = sum(backward_part(self._shared, part, self._objective, self._team) for part in parts)
         names = [name for part in parts for name in part.batch.identifiers]
