@@ -49,7 +49,7 @@ class Watch:
         self.gaps_ms: list[float] = []
         self.places: Counter[str] = Counter()
         self._gui = threading.get_ident()
-        self._last = time.perf_counter()
+        self._last, self._cpu = time.perf_counter(), time.thread_time()
         self._seen = ""
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._sample, name="watch", daemon=True)
@@ -74,12 +74,16 @@ class Watch:
         yield
 
     def _beat(self) -> None:
-        now = time.perf_counter()
+        now, cpu = time.perf_counter(), time.thread_time()
         gap_ms = 1000 * (now - self._last) - HEARTBEAT_MS
         self.gaps_ms.append(gap_ms)
         if gap_ms > TARGET_MS:
-            self.places[f"{gap_ms:.0f} ms: {self._seen or 'not caught: the interpreter itself was held'}"] += 1
-        self._last, self._seen = now, ""
+            worked_ms = 1000 * (cpu - self._cpu)
+            seen = self._seen or "not caught: the interpreter itself was held"
+            self.places[
+                f"{gap_ms:.0f} ms, {worked_ms:.0f} ms of them at work, the others without core or lock: {seen}"
+            ] += 1
+        self._last, self._cpu, self._seen = now, cpu, ""
 
     def _sample(self) -> None:
         while not self._over.wait(0.005):
