@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 
 from app.commands.base import Environment
-from app.settings import computing
 from engine.inference.compute import CPU_RUNTIMES, DEVICES, PRECISIONS, Computing, DeviceChoice
 
 
@@ -28,4 +27,6 @@ def chosen_device(arguments: argparse.Namespace, environment: Environment) -> De
 
 def chosen_computing(arguments: argparse.Namespace, environment: Environment) -> Computing:
     """Return how the backbone is to be computed."""
+    from app.settings import computing
+
     return computing(environment.paths, environment.settings, arguments.precision, arguments.cpu_runtime)

@@ -123,4 +123,4 @@ class ComputingModel:
         if self._cache is None:
             return "Counting…"
         n_entries, n_bytes = self._cache
-        return f"{n_bytes / 2**20:,.1f} MiB in {n_entries:,} entries"
+        return f"{n_bytes / 2**20:,.1f} MiB in {n_entries:,} entr{'y' if n_entries == 1 else 'ies'}"

@@ -73,6 +73,26 @@ def shared_blocks() -> set[str]:
     return set(os.listdir("/dev/shm")) if sys.platform == "linux" else set()
 
 
+def test_other_settings_hold_from_the_next_request_on(compute: ComputeProcess, item: AnalysisInput) -> None:
+    compute.load_model("plain")
+    first = compute.pid
+    compute.configure(WorkerSettings("", "cpu", 1))
+    compute.load_model("plain")
+    assert compute.pid == first, "the same settings need no other worker"
+
+    class ChangedMeanwhile(TokenContext):
+        def progress(self, done: int, total: int, text: str) -> None:
+            super().progress(done, total, text)
+            compute.configure(WorkerSettings("", "cpu", 2))
+
+    context = ChangedMeanwhile()
+    assert compute.analyse(item, "plain", context).series_instance_uid == "1.2.3"
+    assert context.reports
+    assert compute.pid == first, "what runs ends as it began"
+    compute.load_model("plain")
+    assert compute.pid != first
+
+
 def test_the_voxels_arrive_and_the_answer_names_the_series(compute: ComputeProcess, item: AnalysisInput) -> None:
     context = TokenContext()
     analysis = compute.analyse(item, "plain", context)

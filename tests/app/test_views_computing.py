@@ -155,7 +155,7 @@ def test_the_cache_is_counted_trimmed_and_emptied(application: Application, qtbo
     qtbot.waitUntil(lambda: page.cache_size.text() == "3.0 MiB in 3 entries")
     page.cache_limit.setValue(2)
     page.apply.click()
-    qtbot.waitUntil(lambda: page.cache_size.text().endswith("in 1 entries"))
+    qtbot.waitUntil(lambda: page.cache_size.text().endswith("in 1 entry"))
     page.clear.click()
     qtbot.waitUntil(lambda: page.cache_size.text() == "0.0 MiB in 0 entries")
     assert cache.use().n_entries == 0

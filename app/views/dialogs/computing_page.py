@@ -14,8 +14,8 @@ from engine.inference.compute import CPU_RUNTIMES, DEVICES, PRECISIONS
 
 MOST_THREADS, MOST_CACHE_MB = 1024, 1 << 24
 EXPLANATION = (
-    "Only the backbone goes by this; everything after it is computed in float32 on the CPU. An analysis that runs is "
-    "ended as it began; then a new compute worker takes over."
+    "Only the backbone goes by this; everything after it is computed in float32 on the CPU. An analysis that runs "
+    "finishes as it began; then a new compute worker takes over."
 )
 DEVICE_WORDS = {"auto": "Automatic", "cpu": "CPU", "cuda": "CUDA GPU", "mps": "Apple GPU"}
 PRECISION_WORDS = {"auto": "Automatic", "float32": "float32", "bfloat16": "bfloat16"}

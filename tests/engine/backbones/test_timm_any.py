@@ -187,6 +187,31 @@ def test_without_a_network_the_download_says_what_to_do(tmp_path: Path, monkeypa
     assert "models convert FILE --backbone timm:vit_tiny_patch16_224" in caught.value.hint
 
 
+def test_a_hub_that_cannot_be_reached_is_asked_once_and_only_we_speak(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    import httpx2
+    import huggingface_hub
+    from huggingface_hub.utils._http import default_client_factory
+
+    asked: list[str] = []
+
+    def refuse(request: httpx2.Request) -> httpx2.Response:
+        asked.append(request.method)
+        raise httpx2.ConnectError("no such host", request=request)
+
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "empty"))
+    huggingface_hub.set_client_factory(lambda: httpx2.Client(transport=httpx2.MockTransport(refuse)))
+    try:
+        with pytest.raises(PackageError, match="the hub cannot be reached, no such host") as caught:
+            timm_any.download("timm:vit_tiny_patch16_224", tmp_path)
+    finally:
+        huggingface_hub.set_client_factory(default_client_factory)
+    assert (caught.value.code, caught.value.kind) == ("backbone.download", "environment")
+    assert asked == ["HEAD"], "no retries"
+    assert capfd.readouterr().err == ""
+
+
 def test_a_network_without_published_weights_says_so(tmp_path: Path) -> None:
     with pytest.raises(PackageError, match="no published weights"):
         timm_any.download("timm:davit_giant", tmp_path)
