@@ -5,6 +5,7 @@ Legend: N picture, M channel, H row, W column, P token, D feature width.
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -152,7 +153,7 @@ def download(architecture: str, folder: Path) -> Path:
 def _quiet_hub() -> Iterator[None]:
     """Keep the hub's library from writing to the console what our own error says."""
     before = hub_logging.get_verbosity()
-    hub_logging.set_verbosity_error()
+    hub_logging.set_verbosity(logging.ERROR)
     try:
         yield
     finally:
