@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from pathlib import Path
@@ -185,8 +186,10 @@ def _by_side(
     return {split: tuple(labelled(entry) for entry in manifest.on(split) if entry in found) for split in SPLITS}
 
 
-def require_every_side(manifest: CohortManifest, features: dict[Split, tuple[StudyFeatures, ...]]) -> None:
-    """Refuse a run that lacks a side, before any training.
+def require_every_side(
+    manifest: CohortManifest, features: dict[Split, tuple[StudyFeatures, ...]], set_aside: Sequence[SetAside] = ()
+) -> None:
+    """Refuse a run that lacks a side, before any training; say what was set aside, for that may be why.
 
     Raises
     ------
@@ -196,9 +199,12 @@ def require_every_side(manifest: CohortManifest, features: dict[Split, tuple[Stu
     empty = [split for split in SPLITS if not features[split]]
     if empty:
         counts = ", ".join(f"{split} {len(features[split])}" for split in SPLITS)
+        codes = Counter(item.code for item in set_aside).most_common()
+        aside = f" Set aside: {', '.join(f'{n} × {code}' for code, n in codes)}." if codes else ""
         raise TrainingError(
-            f"The cohort {manifest.digest[:12]} has no study for {' and '.join(empty)} ({counts}).",
-            hint="Add studies of more patients, or import it anew into another folder with larger shares (--shares).",
+            f"The cohort {manifest.digest[:12]} has no study for {' and '.join(empty)} ({counts}).{aside}",
+            hint="Look at what was set aside, add studies of more patients, or import the cohort anew into "
+            "another folder with larger shares (--shares).",
             code="cohort.empty_split",
         )
 

@@ -82,7 +82,7 @@ def _imported(
             code="cohort.nothing_to_learn",
         )
     features, set_aside = imported_features(manifest, keys, config, cache_folder, context, backbones)
-    require_every_side(manifest, features)
+    require_every_side(manifest, features, set_aside)
     title = importers()[manifest.kind_of_cohort].title
     used = {split: len(studies) for split, studies in features.items()}
     document = {"kind": "imported", "cohort": manifest.kind_of_cohort, "manifest_digest": manifest.digest}

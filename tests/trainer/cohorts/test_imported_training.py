@@ -20,7 +20,7 @@ from tests.trainer.conftest import TINY_SPEC, TinyRun, tiny_config
 from tests.trainer.feedback_store import add_phantom, state
 from trainer.__main__ import retrain_command
 from trainer.cohorts.build import import_cohort
-from trainer.cohorts.imported import imported_features
+from trainer.cohorts.imported import SetAside, imported_features, require_every_side
 from trainer.cohorts.load import LoadedCohort, load_cohort
 from trainer.cohorts.manifest import CohortManifest, SplitShares, TestPart, read_manifest, trainable_keys
 from trainer.cohorts.words import phantom_words
@@ -193,6 +193,12 @@ def test_a_cohort_without_a_side_or_without_a_finding_is_refused(
     with pytest.raises(TrainingError, match=r"test 0") as caught:
         load_cohort(imported_config(tmp_path / "a"), run.out / "features")
     assert caught.value.code == "cohort.empty_split"
+    with pytest.raises(TrainingError, match=r"Set aside: 2 × cohort\.source_missing"):
+        require_every_side(
+            run.manifest,
+            {"train": (), "validate": (), "calibrate": (), "test": ()},
+            [SetAside("a", "cohort.source_missing"), SetAside("b", "cohort.source_missing")],
+        )
     few = SplitShares.of((0.0001, 0.3, 0.3, 0.3999))
     import_cohort(run.root, tmp_path / "b", catalogue, shares=few)
     with pytest.raises(TrainingError) as caught:
