@@ -463,6 +463,7 @@ def test_a_blind_read_is_stored_as_such_committed_and_later_changes_are_shown(qt
 def test_a_series_is_read_blind_only_once(qtbot: QtBot, blind: ReadingRoom) -> None:
     press(qtbot, blind, Qt.Key.Key_C, SHIFT)
     asked = dialog(qtbot, blind, EndBlindDialog)
+    assert asked.stay.isDefault(), "Return must not show the model by itself"
     qtbot.mouseClick(asked.agree, Qt.MouseButton.LeftButton)
     blind.settle(qtbot)
     assert not blind.models.reading.hidden

@@ -57,7 +57,7 @@ def commands(target: FileTarget) -> tuple[Command, ...]:
         Command(
             "open_demo",
             "Open demo studies",
-            (),
+            ("Ctrl+Shift+D",),
             "The real scan and the phantom that ship along",
             "File",
             target.open_demo,

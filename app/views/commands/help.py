@@ -23,5 +23,5 @@ def commands(target: HelpTarget) -> tuple[Command, ...]:
     """Return the area's actions in menu order."""
     return (
         Command("help", "Keys and help", ("F1",), "This list", "Help", target.open_help, "help", toolbar=True),
-        Command("about", "About…", (), "Research use, licences, versions", "Help", target.open_about),
+        Command("about", "About…", ("Shift+F1",), "Research use, licences, versions", "Help", target.open_about),
     )

@@ -224,7 +224,7 @@ def _readers(target: ReadingTarget) -> tuple[Command, ...]:
         Command(
             "others",
             "Show other readers' statements",
-            (),
+            ("Ctrl+Shift+R",),
             others,
             "Reading",
             target.toggle_others,

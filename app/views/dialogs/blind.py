@@ -13,7 +13,7 @@ REVEAL = "The blind read is switched off without a commit. This is logged with i
 
 
 class EndBlindDialog(QDialog):
-    """Asks once; Return agrees, Esc goes on reading blind."""
+    """Asks once. Esc goes on reading blind; Return commits, but never shows the model without a commit by itself."""
 
     def __init__(self, models: ReviewModels, actions: ReadingActions, commit: bool, parent: QWidget) -> None:
         super().__init__(parent)
@@ -29,9 +29,11 @@ class EndBlindDialog(QDialog):
         self.agree = buttons.addButton(
             "Commit and show the model" if commit else "Show the model", QDialogButtonBox.ButtonRole.AcceptRole
         )
-        self.agree.setDefault(True)
         self.agree.setEnabled(models.reading.session is not None)
-        buttons.addButton("Go on blind", QDialogButtonBox.ButtonRole.RejectRole)
+        self.stay = buttons.addButton("Go on blind", QDialogButtonBox.ButtonRole.RejectRole)
+        likely = self.agree if commit else self.stay
+        likely.setDefault(True)
+        likely.setFocus()
         buttons.accepted.connect(self.accept)
         buttons.rejected.connect(self.reject)
         column = QVBoxLayout(self)

@@ -26,7 +26,7 @@ from app.views.commands.keys import PORTABLE, rebind, refusal, shown
 
 COLUMNS = ("Action", "Area", "Key", "")
 CHANGED = "changed"
-PROMPT = "Choose an action, then press its new key in the box below. It holds at once and is kept."
+PROMPT = "Choose an action, then press its new key in the box. It holds at once and is kept."
 
 
 class KeysPage(QWidget):

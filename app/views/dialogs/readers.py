@@ -59,7 +59,7 @@ class ReadersDialog(QDialog):
         self.read = QPushButton("Read in this name")
         self.active = QPushButton("Deactivate")
         self.change = QPushButton("Change role and initials")
-        self.name = QLineEdit(placeholderText="Name of another reader", maxLength=200)
+        self.name = QLineEdit(maxLength=200)
         self.name.setAccessibleName("Name")
         self.role = QComboBox()
         self.role.setAccessibleName("Role")
@@ -113,6 +113,7 @@ class ReadersDialog(QDialog):
             self.list.setCurrentRow(0)
         somebody = self.list.count() > 0
         self.hint.setText(CHOOSE if somebody else NOBODY_YET)
+        self.name.setPlaceholderText("Name of another reader" if somebody else "Your name")
         for widget in (self.list, self.read, self.change, self.active):
             widget.setVisible(somebody)
         self._show_chosen()

@@ -140,6 +140,8 @@ class FindingsItems(QAbstractItemModel):
         parts = [f"{positive} positive of {len(covered)}" if covered else f"{len(rows)}"]
         if reviewed:
             parts.append(f"{reviewed} reviewed")
+        if role == Qt.ItemDataRole.AccessibleTextRole:
+            return ", ".join((title, *parts))
         return f"{title}|{' · '.join(parts)}"
 
 
