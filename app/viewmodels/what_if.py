@@ -74,7 +74,8 @@ class WhatIf:
         digits = 2 if abs(value - self.now) >= FINE_BELOW else 3
         if not crossing and f"{value:.3f}" == f"{self.now:.3f}":
             after, before = f"{_log_odds(value):+.2f}", f"{_log_odds(self.now):+.2f}"
-            return f"Without {name}: {value:.3f} as it is, with log-odds {after} instead of {before}."
+            kind = "calibrated " if self.scale.startswith("calibrated") else ""
+            return f"Without {name}: {value:.3f} as it is, with {kind}log-odds {after} instead of {before}."
         return f"Without {name}: {value:.{digits}f} instead of {self.now:.{digits}f}{crossing}."
 
     @property
