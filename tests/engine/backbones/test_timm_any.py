@@ -208,7 +208,7 @@ def test_a_hub_that_cannot_be_reached_is_asked_once_and_only_we_speak(
     finally:
         huggingface_hub.set_client_factory(default_client_factory)
     assert (caught.value.code, caught.value.kind) == ("backbone.download", "environment")
-    assert asked == ["HEAD"], "no retries"
+    assert asked.count("HEAD") == 1, "no retries"
     assert capfd.readouterr().err == ""
 
 
