@@ -29,7 +29,7 @@ def _paint(slab: Slab) -> Real:
 def _plan(head: Head, rng: np.random.Generator) -> None:
     x, y, z = pick(rng, SITES_MM, 5.0)
     centre = (any_side(rng) * x, y, z)
-    radius = float(rng.uniform(11, 17))
+    radius = float(rng.uniform(12.5, 17))
     hu = head.grey_hu + float(rng.uniform(0, 3))
     head.press(centre, radius, float(rng.uniform(3.0, 4.6)))
 
