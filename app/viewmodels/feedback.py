@@ -186,7 +186,7 @@ class FeedbackModel:
         return True
 
     def absent(self, keys: Sequence[str]) -> None:
-        """Ask for these findings to be saved as absent, all at once; an answer that is on its way to the store stays."""
+        """Ask for these findings to be saved as absent, all at once; an answer on its way to the store stays."""
         rows = [self._findings.row(key) for key in keys if not self._is_answered(key)]
         drafts = [(row, replace(Draft.of(row.feedback), answer="absent", reason_code="")) for row in rows]
         if self._reading.series_uid is not None and drafts:

@@ -53,6 +53,7 @@ class ReviewModels:
         self.findings.selected_changed.connect(self._follow_selection)
         self.reading.hidden_changed.connect(self.evidence.set_hidden)
         self.reading.hidden_changed.connect(self.explanation.set_hidden)
+        self.reading.hidden_changed.connect(self._leave_no_trace)
         self.jobs.changed.connect(self._follow_jobs)
         self.viewer.slice_changed.connect(self._follow_slice)
         self.viewer.volume_changed.connect(self._follow_volume)
@@ -69,6 +70,13 @@ class ReviewModels:
         """Tell findings and evidence why there are no values."""
         self.findings.set_status(status)
         self.evidence.set_status(status)
+
+    def _leave_no_trace(self, hidden: bool) -> None:
+        """Let a blind read begin where every read begins: where somebody else stopped may tell what the model said."""
+        if hidden:
+            self.viewer.slice_index = self.viewer.n_slices // 2
+            visible = self.findings.visible_rows()
+            self.findings.selected_key = visible[0].key if visible else None
 
     def _follow_selection(self, key: str | None) -> None:
         self.evidence.selected_key = key

@@ -43,7 +43,7 @@ def test_the_same_study_gives_the_same_documents(
         )
         assert done.returncode == 0, done.stderr
         assert "Model tests-only: Random weights, for tests only. Research use only; not for diagnosis." in done.stderr
-        assert re.search(r"\(analysis \d+\.\d s on cpu float32( openvino)?\)", done.stderr), "what the seconds are of is said"
+        assert re.search(r"\(analysis \d+\.\d s on cpu float32( openvino)?\)", done.stderr)
         documents.append(json.loads(result.read_text(encoding="utf-8")))
         ledgers.append(np.load(ledger))
     first, second = documents

@@ -460,6 +460,25 @@ def test_a_blind_read_is_stored_as_such_committed_and_later_changes_are_shown(qt
         assert values.tolist() == [[1]], "what was said blind stays what was said blind"
 
 
+def test_a_blind_second_reader_finds_no_trace_of_where_the_first_one_stopped(qtbot: QtBot, blind: ReadingRoom) -> None:
+    room, models = blind, blind.models
+    begun = (models.viewer.slice_index, models.findings.selected_key)
+    assert not room.window.command_actions["agreement"].isEnabled()
+    press(qtbot, room, Qt.Key.Key_P)
+    press(qtbot, room, Qt.Key.Key_C)
+    qtbot.keyClick(dialog(qtbot, room, EndBlindDialog), Qt.Key.Key_Return)
+    room.settle(qtbot)
+    assert room.window.command_actions["agreement"].isEnabled()
+    models.viewer.slice_index = models.viewer.n_slices - 1
+    models.findings.selected_key = models.findings.rows[-1].key
+    room.reading.add_reader("Dr Chen", "radiologist", "")
+    room.settle(qtbot)
+    assert models.reading.hidden
+    assert (models.viewer.slice_index, models.findings.selected_key) == begun
+    for name in ("agreement", "adjudication"):
+        assert not room.window.command_actions[name].isEnabled(), "what others said would tell"
+
+
 def test_a_series_is_read_blind_only_once(qtbot: QtBot, blind: ReadingRoom) -> None:
     press(qtbot, blind, Qt.Key.Key_C, SHIFT)
     asked = dialog(qtbot, blind, EndBlindDialog)

@@ -98,7 +98,7 @@ def _predictor(folder: Path, catalogue: Catalogue, cache: ArrayCache | None, nam
     return Predictor.open(folder / name, catalogue, "cpu", REGISTRY, cache)
 
 
-def _analyse(predictor: Predictor):  # noqa: ANN202
+def _analyse(predictor: Predictor):
     uids = {"study_instance_uid": "2.25.1", "series_instance_uid": "2.25.2"}
     return predictor.analyse(small_head(), **uids, read_s=0.0)
 

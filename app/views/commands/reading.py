@@ -74,6 +74,9 @@ class ReadingTarget(Protocol):
     def reveal_model(self) -> None:
         """Show the model's output without a commit, after a confirmation."""
 
+    def is_shown(self) -> bool:
+        """Say whether nothing is hidden: what others said may be looked at."""
+
     def read_blind(self) -> None:
         """Read this series blind."""
 
@@ -237,6 +240,7 @@ def _readers(target: ReadingTarget) -> tuple[Command, ...]:
             "How far readers agree: Cohen, Fleiss, Krippendorff",
             "Reading",
             target.open_agreement,
+            enabled=target.is_shown,
         ),
         Command(
             "adjudication",
@@ -245,5 +249,6 @@ def _readers(target: ReadingTarget) -> tuple[Command, ...]:
             "Decide where readers differ",
             "Reading",
             target.open_adjudication,
+            enabled=target.is_shown,
         ),
     )

@@ -52,6 +52,10 @@ class ReadingCommands(Target):
         """Say whether the model's output is hidden."""
         return self._models.reading.hidden
 
+    def is_shown(self) -> bool:
+        """Say whether nothing is hidden: what others said may be looked at."""
+        return not self._models.reading.hidden
+
     def is_blind_default(self) -> bool:
         """Say whether every series is read blind first."""
         return self._models.reading.blind
