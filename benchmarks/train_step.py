@@ -121,6 +121,8 @@ def main() -> int:
         entries = shards(Path(name) / "a", arguments.studies, arguments.slices)
         batch = ShardSource(entries, SPEC, CPU).batch([0])
         pictures = batch.pictures_BMSHW[0].transpose(0, 1).contiguous()
+        baseline(pictures, batch.targets_BC, 1)
+        subject(entries[:1], None)  # Both warm: the first convolutions of a process choose their kernels.
         turns = [
             (subject(entries, None), baseline(pictures, batch.targets_BC, len(entries)))
             for _ in range(arguments.rounds)
