@@ -80,7 +80,7 @@ def add_streaks(slices: F32, metals_kji: Sequence[tuple[Point, float]], spec: Ph
             away = np.sqrt(down * down + along * along)
             # A streak runs to both sides of the metal, so the angle is taken modulo half a turn.
             turn = np.arctan2(down, along) * np.float32(len(rays) / np.pi)
-            fade = np.exp(-away / np.float32(45.0)) * unit((away - 2.5) / 5)
+            fade = np.exp(-away / np.float32(30.0)) * unit((away - 2.5) / 5)
             slices[index] += np.float32(strength) * fade * rays[np.floor(turn).astype(np.intp) % len(rays)]
 
 
@@ -88,8 +88,9 @@ def _rays(rng: np.random.Generator) -> F32:
     """Return the size of the streak in each direction: a few strong ones, most of them weak, dark and bright."""
     white = ndimage.gaussian_filter1d(rng.standard_normal(360, dtype=np.float32), 1.6, mode="wrap")
     white /= white.std()
-    spiky = white * np.abs(white)
-    return np.asarray(spiky - spiky.mean(), dtype=np.float32)
+    spiky = white**3
+    spiky -= spiky.mean()
+    return np.asarray(spiky / spiky.std(), dtype=np.float32)
 
 
 def add_noise(slices_hu: F32, noise_hu: float, rng: np.random.Generator, spec: PhantomSpec) -> NDArray[np.int16]:

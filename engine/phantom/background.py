@@ -10,7 +10,7 @@ import numpy as np
 
 from engine.phantom.head import Head, Metal, rotation, stream
 from engine.phantom.lattice import F32, Real
-from engine.phantom.lesions import nodules
+from engine.phantom.lesions import in_vault, nodules
 from engine.phantom.shapes import Point, coverage, unit
 from engine.phantom.tissue import Slab
 from engine.phantom.vessels import Path, basilar, carotid_siphon, middle_cerebral, vertebral
@@ -91,9 +91,7 @@ def _sutures(slab: Slab, width_mm: float, coronal_mm: float, lambdoid_mm: float)
     lambdoid = slab.y - lambdoid_mm + 0.5 * (slab.z - 45) + 0.25 * np.abs(slab.x) + wave
     sagittal = np.where((slab.z > 35) & (slab.y > coronal_mm) & (slab.y < lambdoid_mm), slab.x + wave, 99.0)
     gap = np.minimum(np.minimum(np.abs(coronal), np.abs(lambdoid)), np.abs(sagittal))
-    line = (
-        coverage(gap - 0.5 * width_mm, 0.8) * coverage(slab.field("table"), 1.0) * coverage(-slab.field("floor"), 2.0)
-    )
+    line = coverage(gap - 0.5 * width_mm, 0.8) * in_vault(slab, 2.0)
     slab.blend(180.0, 0.8 * line * coverage(5 - slab.z, 4.0))
 
 

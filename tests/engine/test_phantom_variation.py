@@ -8,11 +8,13 @@ from pathlib import Path
 import numpy as np
 import pydicom
 import pytest
+from scipy import ndimage
 
 from engine.dicom.read import read_series
 from engine.dicom.scan import scan as scan_files
 from engine.errors import ConfigError
 from engine.phantom import scanner
+from engine.phantom.anatomy import GRID_MM, Anatomy
 from engine.phantom.background import head_rest, lay_on_rest
 from engine.phantom.cohort import write_cohort, write_dicom
 from engine.phantom.painters.registry import painters
@@ -73,6 +75,24 @@ def test_a_varied_head_has_more_in_it_and_mostly_lies_on_a_rest() -> None:
     assert 25 < len(resting) < 40
     assert all(head.background for head in heads.values())
     assert plan_head(4, COARSE, ()).background == []
+
+
+def test_what_a_normal_head_has_lies_inside_the_head() -> None:
+    spec = PhantomSpec(matrix=128, pixel_spacing_mm=1.9, noise_hu=0.0, psf_mm=0.0, anatomy="varied")
+    head = plan_head(59, spec, ())
+    anatomy = Anatomy(head, spec.geometry(), spec.slice_spacing_mm)
+    outside = anatomy.fields["skin"] > 6
+    study = generate(59, spec, ()).volume.voxels
+    steps = (spec.slice_spacing_mm, spec.pixel_spacing_mm, spec.pixel_spacing_mm)
+    starts = (spec.slice_spacing_mm / 2, 0.0, 0.0)
+    w, v, u = (
+        (start + step * np.arange(size)) / GRID_MM for start, step, size in zip(starts, steps, study.shape, strict=True)
+    )
+    at = ndimage.map_coordinates(outside.astype(float), np.meshgrid(w, v, u, indexing="ij"), order=0) > 0
+    front = at.copy()
+    front[:, 64:] = False
+    assert front.sum() > 50_000
+    assert (study[front] == -1000).all(), "before the head, where no rest is, there is air alone"
 
 
 def test_the_head_rest_is_a_shell_behind_and_beside_the_head() -> None:

@@ -21,7 +21,7 @@ def _plan(head: Head, rng: np.random.Generator) -> None:
     clip = rng.random() < 0.5
     radius = float(rng.uniform(1.6, 2.2)) if clip else float(rng.uniform(3.0, 6.0))
     end = around(rng, centre, 8.0) if clip else centre
-    head.metals.append(Metal(centre, float(rng.uniform(60, 150))))
+    head.metals.append(Metal(centre, float(rng.uniform(40, 120))))
 
     def paint(slab: Slab) -> Real:
         if clip:
