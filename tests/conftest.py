@@ -11,6 +11,9 @@ import pytest
 
 from engine.findings.catalogue import Catalogue, load_catalogue
 from engine.inference.threads import wait_passively
+from tests.support.display import own_display
+
+own_display()
 
 # Before any test imports torch: the workers of a parallel run share the cores.
 wait_passively()

@@ -60,6 +60,7 @@ def test_all_commands_are_there_in_order() -> None:
         "inspect",
         "convert",
         "phantom",
+        "cohort",
         "train",
         "evaluate",
         "retrain",

@@ -70,7 +70,9 @@ def compute(died: threading.Event) -> Iterator[ComputeProcess]:
 
 
 def shared_blocks() -> set[str]:
-    return set(os.listdir("/dev/shm")) if sys.platform == "linux" else set()
+    """Return the blocks of shared memory; other programs keep semaphores in the same folder."""
+    names = os.listdir("/dev/shm") if sys.platform == "linux" else ()
+    return {name for name in names if name.startswith("psm_")}
 
 
 def test_other_settings_hold_from_the_next_request_on(compute: ComputeProcess, item: AnalysisInput) -> None:

@@ -138,6 +138,8 @@ def test_a_killed_writer_leaves_nothing_that_is_wrong(tmp_path: Path) -> None:
         with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE) as writer:
             assert writer.stdout is not None
             writer.stdout.readline()
+            while not ArrayCache(tmp_path, LIMIT_BYTES).use().n_entries:
+                time.sleep(0.01)
             time.sleep(0.1)
             writer.send_signal(signal.SIGKILL)
         cache = ArrayCache(tmp_path, LIMIT_BYTES)

@@ -95,7 +95,7 @@ def test_the_candidate_is_a_child_that_can_be_told_from_its_parent(tiny_run: Tin
 
 
 def test_the_comparison_says_what_was_measured(tiny_run: TinyRun, tmp_path: Path) -> None:
-    store, _ = _store(tmp_path, {RAISED: True, LOWERED: None}, {LOWERED: False, "lipoma": True})
+    store, _ = _store(tmp_path, {RAISED: True, LOWERED: None}, {LOWERED: False, "finding_of_a_later_catalogue": True})
     shutil.rmtree(tmp_path / "study1")
     finished = run_retraining(_request(tiny_run, store, tmp_path / "out"), lambda event: None)
     assert finished.comparison_path is not None
