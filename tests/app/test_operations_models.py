@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from app.controllers.rows import model_row
+from app.operations.backbones import BackboneNeed
 from app.operations.models import damage_by_digest, open_library
 from app.settings import AppPaths
 from engine.errors import PackageError
@@ -19,14 +20,15 @@ def test_the_list_tells_a_damaged_package_from_a_whole_one(tmp_path: Path, catal
     library = open_library(AppPaths.at(tmp_path / "home").create())
     entry = library.install(tmp_path / "package")
     assert damage_by_digest(library)[entry.digest] == ""
-    row = model_row(entry, "")
+    need = BackboneNeed("efficientnet_lite0", "EfficientNet-Lite0", "0" * 64, present=True)
+    row = model_row(entry, "", need)
     assert (row.n_findings, row.verify_state) == (7, "verified")
 
     metrics = entry.path / "metrics.json"
     metrics.write_bytes(metrics.read_bytes() + b" ")
     damage = damage_by_digest(library)[entry.digest]
     assert "metrics.json" in damage
-    row = model_row(entry, damage)
+    row = model_row(entry, damage, need)
     assert (row.verify_state, row.message) == ("failed", damage)
 
 

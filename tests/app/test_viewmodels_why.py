@@ -237,6 +237,7 @@ def test_a_model_of_volumes_is_explained_on_the_slice_where_the_viewer_is(
 def test_a_blind_read_hides_every_reason(models: ReviewModels) -> None:
     target = models.explanation.target
     assert target is not None
+    read_from = (models.findings.selected_key, models.viewer.slice_index)
     models.explanation.finished(target, made_maps(target, GRID_RC))
     models.overlay.on = True
     assert models.overlay.picture is not None
@@ -255,6 +256,7 @@ def test_a_blind_read_hides_every_reason(models: ReviewModels) -> None:
     assert models.overlay.legend is None
     models.reading.read_blind_here(False)
     assert models.evidence.view is not None
+    models.findings.selected_key, models.viewer.slice_index = read_from
     assert models.overlay.picture is not None
 
 

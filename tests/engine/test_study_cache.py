@@ -131,7 +131,7 @@ def test_other_weights_do_not_meet_the_features_of_these(tmp_path: Path, catalog
     _analyse(_predictor(tmp_path, catalogue, cache))
     write_random_package(tmp_path / "other", tuple(catalogue)[:3], other)
     _analyse(Predictor.open(tmp_path / "other", catalogue, "cpu", other, cache))
-    assert cache.use().n_entries == 2
+    assert cache.use().n_entries == 3, "one prepared volume, and the features of each model"
     torch.manual_seed(0)
     _analyse(_predictor(tmp_path, catalogue, cache))
     assert cache.use().n_entries == 2

@@ -230,6 +230,7 @@ def test_a_download_is_a_file_that_converts(
 
     with monkeypatch.context() as patched:
         patched.setattr(timm, "create_model", from_cache)
+        patched.setattr(timm, "get_pretrained_cfg", lambda name: about)
         written = timm_any.download(VIT, tmp_path)
     assert written == tmp_path / "test_vit.safetensors"
     assert load_file(written).keys() == network.state_dict().keys()
