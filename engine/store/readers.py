@@ -122,11 +122,7 @@ class Readers(StoreBase):
         StoreError
             If there is no such session.
         """
-        with self._writing() as session:
-            row = self._session_row(session, session_id)
-            if _session(session, row).hidden:
-                self._log(session, session_id, "committed", "revealed")
-            return _session(session, row)
+        return self._reveal(session_id, "committed")
 
     def reveal_reading(self, session_id: int) -> ReadSession:
         """Switch blind reading off without a commit: logged as that, and not to be taken back.
@@ -136,11 +132,7 @@ class Readers(StoreBase):
         StoreError
             If there is no such session.
         """
-        with self._writing() as session:
-            row = self._session_row(session, session_id)
-            if _session(session, row).hidden:
-                self._log(session, session_id, "blind_off", "revealed")
-            return _session(session, row)
+        return self._reveal(session_id, "blind_off")
 
     def finish_reading(self, session_id: int) -> ReadSession:
         """Say that the series is read: its study becomes ``reviewed``.
@@ -171,6 +163,14 @@ class Readers(StoreBase):
         """Return a session's log, oldest first."""
         with self._reading() as session:
             return _events(session, session_id)
+
+    def _reveal(self, session_id: int, why: ReadEventKind) -> ReadSession:
+        """Log why the model's output shows from now on, and that it does; nothing where it showed already."""
+        with self._writing() as session:
+            row = self._session_row(session, session_id)
+            if _session(session, row).hidden:
+                self._log(session, session_id, why, "revealed")
+            return _session(session, row)
 
     def _end(self, session_id: int, event: ReadEventKind) -> ReadSession:
         with self._writing() as session:
