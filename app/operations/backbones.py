@@ -78,7 +78,7 @@ def known_backbones(registry: BackboneRegistry, needed: Iterable[str] = ()) -> t
 
 def _known(name: str, registry: BackboneRegistry, stored: tuple[StoredBackbone, ...]) -> KnownBackbone:
     entry = registry[name] if name in registry else registry.entry(name)
-    bundled = None if entry.bundled is None else entry.bundled.digest()
+    bundled = entry.bundled_digest()
     return KnownBackbone(name, entry, bundled, tuple(item for item in stored if item.record.name == name))
 
 
@@ -145,7 +145,7 @@ def needs_of(entry: LibraryEntry, registry: BackboneRegistry) -> BackboneNeed:
     if not registry.knows(wanted.name):
         return BackboneNeed(wanted.name, wanted.name, wanted.weights_digest, present=False)
     known = registry.entry(wanted.name, wanted.weights_digest)
-    bundled = known.bundled is not None and known.bundled.digest() == wanted.weights_digest
+    bundled = known.bundled_digest() == wanted.weights_digest
     present = bundled or registry.stored(wanted.name, wanted.weights_digest) is not None
     return BackboneNeed(wanted.name, known.spec.display_name, wanted.weights_digest, present)
 

@@ -36,6 +36,9 @@ FULL_SIZE = [entry for entry in default_registry().values() if entry.spec.name !
 
 @pytest.fixture(params=ENTRIES, ids=lambda entry: entry.spec.name)
 def entry(request: pytest.FixtureRequest) -> BackboneEntry:
+    bundled = request.param.bundled
+    if bundled is not None and not bundled.installed():
+        pytest.skip(f"the weights' package is not installed: {request.param.spec.origin}")
     return request.param
 
 

@@ -61,7 +61,7 @@ def _atlas_config() -> dict[str, Any]:
 
 SMALL = {
     "efficientnet_lite0": SmallNetwork(
-        replace(efficientnet_lite0.SPEC, native_size=(64, 64)), efficientnet_lite0.build_network
+        replace(efficientnet_lite0.SPEC, native_size=(64, 64)), efficientnet_lite0.BACKBONE.build_network
     ),
     "dinov3_base": SmallNetwork(replace(dinov3_base.SPEC, native_size=(32, 32), feature_width=64), _dinov3),
     "medimageinsight": SmallNetwork(replace(medimageinsight.SPEC, native_size=(96, 96), feature_width=24), _davit),

@@ -111,12 +111,14 @@ class BackboneRegistry(Mapping[str, BackboneEntry]):
             If the name is unknown, or there are no such weights (kind ``environment``).
         """
         entry = self.entry(name, wanted)
-        bundled = None if entry.bundled is None else entry.bundled.digest()
+        bundled = entry.bundled_digest()
         if bundled is not None and wanted in (None, bundled):
             return bundled
         stored = self.stored(name, wanted)
         if stored is not None:
             return stored.record.weights_digest
+        if entry.bundled is not None and bundled is None:
+            return entry.bundled.digest()  # Raises, and says which package to install.
         raise _no_weights(entry, wanted, bundled)
 
     def _family_member(self, name: str) -> BackboneEntry:

@@ -126,10 +126,21 @@ def with_facts(spec: BackboneSpec, facts: Mapping[str, Any]) -> BackboneSpec:
 
 @dataclass(frozen=True)
 class BundledWeights:
-    """Weights that install with the program: how to read them under their published names, and their file's sha256."""
+    """Weights that install with the program, or beside it from a package of their own.
+
+    Attributes
+    ----------
+    read
+        Gives them under their published names.
+    digest
+        Gives their file's sha256; both raise `PackageError` where they are not installed.
+    installed
+        Whether they are; the packages of some are optional.
+    """
 
     read: Callable[[], Mapping[str, Tensor]]
     digest: Callable[[], str]
+    installed: Callable[[], bool] = lambda: True
 
 
 @dataclass(frozen=True)
@@ -147,7 +158,7 @@ class BackboneEntry:
     plan
         Maps the published names and shapes of a file onto the network's.
     bundled
-        Weights that come with the program; None where the user brings them.
+        Weights that are installed with pip; None where the user brings them.
     resolve
         The facts for one configuration, where it decides some; None where it never does.
     needs_config
@@ -163,6 +174,16 @@ class BackboneEntry:
     resolve: Callable[[Config | None], BackboneSpec] | None = None
     needs_config: bool = False
     reference_config: Config | None = None
+
+    def bundled_digest(self) -> str | None:
+        """Return the sha256 of the bundled weights; None where there are none, or they are not installed.
+
+        Raises
+        ------
+        PackageError
+            If they are installed and cannot be read.
+        """
+        return self.bundled.digest() if self.bundled is not None and self.bundled.installed() else None
 
     def resolved(self, config: Config | None) -> BackboneSpec:
         """Return the facts of the network that `config` describes."""
