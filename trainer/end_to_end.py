@@ -50,6 +50,7 @@ def run_end_to_end(
     emit: Callable[[Event], None],
     context: Context = NULL_CONTEXT,
     resume: bool = False,
+    shards: Path | None = None,
 ) -> Finished:
     """Train as `trainer.training.run_training` does, of which the arguments are; `config` is already the backbone's.
 
@@ -64,7 +65,7 @@ def run_end_to_end(
     """
     team = open_team(config)
     backbone = adapted_backbone(config, registry)  # First: what does not fit is said before hours of preparation.
-    prepared = _prepared_by_the_first(config, out / PREPARED_FOLDER, team, context)
+    prepared = _prepared_by_the_first(config, shards or out / PREPARED_FOLDER, team, context)
     classifier = new_classifier(config, backbone.spec, len(prepared.keys))
     model = EndToEndModel(backbone, classifier).to(team.device)
     result = _fit(model, prepared, config, out, registry, team, (emit, context), resume)

@@ -52,6 +52,7 @@ def run_training(
     context: Context = NULL_CONTEXT,
     backbones: Path | None = None,
     resume: bool = False,
+    shards: Path | None = None,
 ) -> Finished:
     """Train a model on the cohort of a configuration and write it as a package.
 
@@ -69,6 +70,9 @@ def run_training(
         The folder of weights that the user brought; None: only bundled ones.
     resume
         Refuse to begin anew: there must be a checkpoint of this very run in `out`.
+    shards
+        A folder of prepared studies, which several runs may share; what it lacks is prepared into it. None: a run end
+        to end prepares into `out`, and one on cached features keeps no prepared studies.
 
     Raises
     ------
@@ -87,8 +91,8 @@ def run_training(
     if config.mode == "end_to_end":
         from trainer.end_to_end import run_end_to_end  # It needs what stands in this file.
 
-        return run_end_to_end(config, out, registry, emit, context, resume)
-    loaded = load_cohort(config, out / FEATURES_FOLDER, context, backbones)
+        return run_end_to_end(config, out, registry, emit, context, resume, shards)
+    loaded = load_cohort(config, out / FEATURES_FOLDER, context, backbones, shards)
     keys, features = loaded.keys, loaded.features
     cohort = list_cohort(features, config.reference)
     data_digest = cohort_digest(keys, cohort)

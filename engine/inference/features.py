@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -19,9 +20,21 @@ from engine.inference.memory import batch_limit, batch_that_fits, free_bytes, pe
 from engine.inference.openvino_runtime import Graph, GraphUnavailable, open_graph
 from engine.inference.precision import choose_precision, computing, test_picture
 from engine.models.backbones.network import Backbone
-from engine.preprocess.spec import AIR_HU, PreparedVolume, PreprocessSpec
+from engine.preprocess.spec import AIR_HU, PreprocessSpec
 from engine.preprocess.windows import to_channels, to_volume
 from engine.progress import NULL_CONTEXT, Context
+
+
+class PreparedVoxels(Protocol):
+    """What is read of a prepared study; a `PreparedVolume` is one."""
+
+    @property
+    def voxels_hu(self) -> NDArray[np.float32]:
+        """``[S, H, W]`` in HU."""
+
+    @property
+    def spec(self) -> PreprocessSpec:
+        """What it was prepared with."""
 
 
 @dataclass
@@ -74,7 +87,7 @@ class FeatureExtractor:
         runtime = "" if self._last.graph is None else " openvino"
         return f"{self.device.type} {self._last.precision}{runtime}"
 
-    def numerics(self, prepared: PreparedVolume) -> dict[str, str | int] | None:
+    def numerics(self, prepared: PreparedVoxels) -> dict[str, str | int] | None:
         """Name what decides the last bits of a study's features besides voxels and weights; cached ones go by it.
 
         None while the memory does not hold the test picture: nothing can be said then.
@@ -96,7 +109,7 @@ class FeatureExtractor:
             return self
         return FeatureExtractor(self.backbone, self.device, EXACT)
 
-    def features(self, prepared: PreparedVolume, context: Context = NULL_CONTEXT) -> NDArray[np.float32]:
+    def features(self, prepared: PreparedVoxels, context: Context = NULL_CONTEXT) -> NDArray[np.float32]:
         """Return the pooled feature of every prepared slice, or for a network of volumes that of the volume.
 
         Slices of nothing but air are not computed each: they all have the feature that a batch of them gives, to the
@@ -131,7 +144,7 @@ class FeatureExtractor:
             )
         return features_SD
 
-    def _features_or_less_memory(self, prepared: PreparedVolume, context: Context) -> NDArray[np.float32]:
+    def _features_or_less_memory(self, prepared: PreparedVoxels, context: Context) -> NDArray[np.float32]:
         while True:
             plan = None
             try:
@@ -147,7 +160,7 @@ class FeatureExtractor:
                     raise
                 self._need_less_memory(plan, error)
 
-    def _computed(self, plan: _Plan, prepared: PreparedVolume, context: Context) -> NDArray[np.float32]:
+    def _computed(self, plan: _Plan, prepared: PreparedVoxels, context: Context) -> NDArray[np.float32]:
         if self.backbone.spec.dimensions == 2:
             return self._all_slices(plan, prepared, context)
         context.raise_if_cancelled()
@@ -155,7 +168,7 @@ class FeatureExtractor:
         context.progress(1, 1, "Reading the volume with the backbone")
         return features_ND
 
-    def _all_slices(self, plan: _Plan, prepared: PreparedVolume, context: Context) -> NDArray[np.float32]:
+    def _all_slices(self, plan: _Plan, prepared: PreparedVoxels, context: Context) -> NDArray[np.float32]:
         air_S = only_air(prepared.voxels_hu, prepared.spec)
         features_SD = np.empty((len(air_S), self.backbone.spec.feature_width), dtype=np.float32)
         done = int(air_S.sum())
@@ -285,7 +298,7 @@ def only_air(voxels_hu: NDArray[np.float32], spec: PreprocessSpec) -> NDArray[np
     return same
 
 
-def _picture_shape(prepared: PreparedVolume, dimensions: int) -> tuple[int, ...]:
+def _picture_shape(prepared: PreparedVoxels, dimensions: int) -> tuple[int, ...]:
     """Return (M, H, W), or (M, S, H, W) for a network of volumes."""
     size = prepared.voxels_hu.shape
     return (prepared.spec.n_channels, *(size if dimensions == 3 else size[1:]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import multiprocessing
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
@@ -13,11 +14,17 @@ from typing import TypeVar
 import torch
 
 from engine.errors import TrainingError
+from engine.inference.compute import Computing
 from engine.inference.device import choose_device
 from engine.inference.features import FeatureExtractor
 from engine.inference.helpers import end_with_parent
+from engine.inference.openvino_runtime import is_installed
 from engine.models.backbones.registry import build_backbone, open_registry
 from engine.progress import Context
+
+COMPUTING = Computing("float32", "auto")
+"""How a frozen backbone's features are computed for training: in float32, on the CPU as inference does it. Not in
+bfloat16: features are kept and shipped, and must be those of a machine without it too."""
 
 C = TypeVar("C")
 R = TypeVar("R")
@@ -65,7 +72,12 @@ def compute_all(cases: Sequence[C], compute: Callable[[C], R], workers: int, con
 @lru_cache(maxsize=1)
 def open_extractor(backbone: str, backbones: Path | None) -> FeatureExtractor:
     """Return the backbone of a process, built once."""
-    return FeatureExtractor(build_backbone(backbone, open_registry(backbones)), choose_device("cpu"))
+    return FeatureExtractor(build_backbone(backbone, open_registry(backbones)), choose_device("cpu"), COMPUTING)
+
+
+def runtime_name() -> str:
+    """Name what runs backbones here: last bits of features depend on it, so the digests of cached ones hold it."""
+    return f"openvino {importlib.metadata.version('openvino')}" if is_installed() else "torch"
 
 
 def _as_they_come(futures: Mapping[Future[R], C], context: Context) -> Iterator[tuple[C, R]]:

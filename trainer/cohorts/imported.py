@@ -20,7 +20,7 @@ from engine.geometry import Volume
 from engine.inference.array_cache import code_digest
 from engine.models.backbones.registry import open_registry
 from engine.progress import NULL_CONTEXT, CancelOnly, Context
-from trainer.cohorts.extraction import compute_all, open_extractor
+from trainer.cohorts.extraction import compute_all, open_extractor, runtime_name
 from trainer.cohorts.keys import series_key
 from trainer.cohorts.manifest import SIGNS, CohortEntry, CohortManifest
 from trainer.config import SPLITS, Split, TrainConfig, canonical_digest
@@ -145,13 +145,14 @@ def _find(case: ImportedCase, found: Iterable[Series]) -> Series:
 
 
 def case_digest(case: ImportedCase, config: TrainConfig, backbones: Path | None = None) -> str:
-    """Return the sha256 of all that a study's features depend on: files, specs, weights, and the code that prepares."""
+    """Return the sha256 of all that a study's features depend on: files, specs, weights, runtime, and our code."""
     return canonical_digest(
         {
             "series": case.series_key,
             "files": _signature(case.paths),
             "preprocessing": config.preprocessing.model_dump(mode="json"),
             "backbone": [config.backbone, open_registry(backbones).weights_digest(config.backbone)],
+            "runtime": runtime_name(),
             "code": _code_digest(),
         }
     )

@@ -17,6 +17,8 @@ from trainer.cohorts.phantom import cohort_features
 from trainer.cohorts.words import CohortWords, imported_words, phantom_words
 from trainer.config import ImportedCohortConfig, Split, TrainConfig
 from trainer.datasets import StudyFeatures
+from trainer.volumes.build import prepare_cohort
+from trainer.volumes.features import features_of_prepared
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,9 +55,16 @@ class LoadedCohort:
 
 
 def load_cohort(
-    config: TrainConfig, cache_folder: Path, context: Context = NULL_CONTEXT, backbones: Path | None = None
+    config: TrainConfig,
+    cache_folder: Path,
+    context: Context = NULL_CONTEXT,
+    backbones: Path | None = None,
+    shards: Path | None = None,
 ) -> LoadedCohort:
     """Return the studies of a run, with features from the cache where they are there.
+
+    With a folder of shards (see `trainer.volumes.build`), features are those of the prepared studies in it; what is not
+    there yet is prepared into it.
 
     Raises
     ------
@@ -64,6 +73,10 @@ def load_cohort(
     Cancelled
         Between two studies.
     """
+    if shards is not None:
+        prepared = prepare_cohort(config, shards, context)
+        features = features_of_prepared(prepared, config, cache_folder, context, backbones)
+        return LoadedCohort(prepared.keys, features, prepared.words, prepared.document)
     if isinstance(config.cohort, ImportedCohortConfig):
         return _imported(read_manifest(config.cohort.manifest), config, cache_folder, context, backbones)
     features = cohort_features(config, cache_folder, context, backbones)

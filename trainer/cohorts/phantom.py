@@ -12,7 +12,7 @@ from engine.inference.array_cache import code_digest
 from engine.models.backbones.registry import open_registry
 from engine.phantom.study import PAINTED_KEYS, generate
 from engine.progress import NULL_CONTEXT, Context
-from trainer.cohorts.extraction import compute_all, open_extractor
+from trainer.cohorts.extraction import compute_all, open_extractor, runtime_name
 from trainer.config import SPLITS, ImportedCohortConfig, PhantomCohortConfig, Split, TrainConfig, canonical_digest
 from trainer.datasets import StudyFeatures
 from trainer.features import FeatureCache, volume_features
@@ -73,13 +73,14 @@ def cohort_features(
 
 
 def feature_digest(case: PhantomCase, config: TrainConfig, backbones: Path | None = None) -> str:
-    """Return the sha256 of all that a case's features depend on: seed, specs, weights, and the code that paints."""
+    """Return the sha256 of all that a case's features depend on: seed, specs, weights, runtime, our code."""
     return canonical_digest(
         {
             "seed": case.seed,
             "phantom": _phantoms(config).spec.model_dump(mode="json"),
             "preprocessing": config.preprocessing.model_dump(mode="json"),
             "backbone": [config.backbone, open_registry(backbones).weights_digest(config.backbone)],
+            "runtime": runtime_name(),
             "code": _code_digest(),
         }
     )

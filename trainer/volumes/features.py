@@ -1,0 +1,143 @@
+"""Features of the frozen backbone from prepared shards: nothing is painted, read from DICOM or prepared again.
+
+Voxels in shards are whole Hounsfield units, so the features are those of the rounded volume, not to the bit those of
+the volume itself; the digests that they are kept under differ. Legend: S slice, D feature width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.inference.array_cache import code_digest
+from engine.models.backbones.registry import open_registry
+from engine.preprocess.spec import PreprocessSpec
+from engine.progress import NULL_CONTEXT, CancelOnly, Context
+from trainer.cohorts.extraction import open_extractor, runtime_name
+from trainer.config import SPLITS, Split, TrainConfig, canonical_digest
+from trainer.datasets import StudyFeatures
+from trainer.features import FeatureCache, half_precision
+from trainer.volumes.build import PreparedCohort
+from trainer.volumes.shards import ShardEntry, read_voxels
+
+_NO_LABELS = np.zeros(0, dtype=np.int8)
+
+
+@dataclass(frozen=True, eq=False)
+class _Voxels:
+    """What the extractor reads."""
+
+    voxels_hu: NDArray[np.float32]
+    spec: PreprocessSpec
+
+
+def features_of_prepared(
+    prepared: PreparedCohort,
+    config: TrainConfig,
+    cache_folder: Path,
+    context: Context = NULL_CONTEXT,
+    backbones: Path | None = None,
+    splits: Sequence[Split] = SPLITS,
+) -> dict[Split, tuple[StudyFeatures, ...]]:
+    """Return the features of every study of a prepared cohort, from the cache where they are there.
+
+    One process computes with all of torch's threads, while the next study is read. Stopped at any point, a second call
+    goes on with what is missing.
+
+    Parameters
+    ----------
+    prepared
+        Of the grid of ``config.preprocessing``; its windows may be others, as they are applied here.
+    config
+        Names the backbone; see `TrainConfig.for_backbone` for what the backbone decides.
+    cache_folder
+        One folder may serve several backbones and cohorts.
+    backbones
+        The folder of the user's weights; None: only bundled ones.
+    splits
+        The others are empty in what is returned.
+
+    Raises
+    ------
+    TrainingError
+        If a shard is damaged, or a feature does not fit half precision.
+    InferenceError
+        If the backbone fails on a study.
+    Cancelled
+        Between two studies, or two batches of one.
+    """
+    # Labels are the shards': another label of a study leaves its features as they were.
+    cache = FeatureCache(cache_folder, ())
+    chosen = {split: prepared.entries[split] if split in splits else () for split in SPLITS}
+    every = [entry for entries in chosen.values() for entry in entries]
+    digests = {entry: voxel_features_digest(entry, config, backbones) for entry in every}
+    found: dict[ShardEntry, NDArray[np.float16]] = {}
+    for entry in every:
+        context.raise_if_cancelled()
+        cached = cache.get(digests[entry])
+        if cached is not None:
+            found[entry] = cached.features_SD
+    missing = [entry for entry in every if entry not in found]
+    for entry, features_SD in _computed(missing, config, context, backbones):
+        cache.put(digests[entry], StudyFeatures(entry.identifier, features_SD, _NO_LABELS))
+        found[entry] = features_SD
+        context.progress(len(found), len(every), f"Computing features with {config.backbone}")
+    return {split: tuple(_labelled(entry, found[entry]) for entry in entries) for split, entries in chosen.items()}
+
+
+def voxel_features_digest(entry: ShardEntry, config: TrainConfig, backbones: Path | None = None) -> str:
+    """Return the sha256 of all that features from a shard depend on: voxels, windows, weights, runtime, and code."""
+    spec = config.preprocessing
+    return canonical_digest(
+        {
+            "voxels": entry.digest,
+            "windows": [spec.windows_hu, spec.min_max],
+            "backbone": [config.backbone, _weights_digest(config.backbone, backbones)],
+            "runtime": runtime_name(),
+            "code": _code_digest(),
+        }
+    )
+
+
+def _computed(
+    entries: Sequence[ShardEntry], config: TrainConfig, context: Context, backbones: Path | None
+) -> Iterator[tuple[ShardEntry, NDArray[np.float16]]]:
+    if not entries:
+        return  # Without a study there is no need of a backbone.
+    extractor = open_extractor(config.backbone, backbones)
+    inner = CancelOnly(context)
+    for entry, voxels_hu in _read_ahead(entries):
+        context.raise_if_cancelled()
+        voxels = _Voxels(voxels_hu.astype(np.float32), config.preprocessing)
+        yield entry, half_precision(extractor.features(voxels, inner))
+
+
+def _read_ahead(entries: Sequence[ShardEntry]) -> Iterator[tuple[ShardEntry, NDArray[np.int16]]]:
+    """Yield every study's voxels, and read the next one meanwhile."""
+    with ThreadPoolExecutor(1, thread_name_prefix="read-ahead") as pool:
+        following = pool.submit(read_voxels, entries[0])
+        for entry, after in zip(entries, [*entries[1:], None], strict=True):
+            voxels_hu = following.result()
+            if after is not None:
+                following = pool.submit(read_voxels, after)
+            yield entry, voxels_hu
+
+
+def _labelled(entry: ShardEntry, features_SD: NDArray[np.float16]) -> StudyFeatures:
+    return StudyFeatures(entry.identifier, features_SD, entry.labels_C, False, entry.patient_key)
+
+
+@lru_cache(maxsize=8)
+def _weights_digest(backbone: str, backbones: Path | None) -> str:
+    return open_registry(backbones).weights_digest(backbone)
+
+
+@lru_cache(maxsize=1)
+def _code_digest() -> str:
+    return code_digest(("engine.preprocess.windows",))
