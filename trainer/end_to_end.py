@@ -26,7 +26,7 @@ from trainer.loop import FitResult, Run
 from trainer.protocol import Event, Finished
 from trainer.reference import CohortStudy, Role, cohort_digest, list_cohort
 from trainer.run_folder import RunFolder
-from trainer.team import Alone, Team
+from trainer.team import Alone, Launch, Team
 from trainer.training import (
     CHECKPOINT_FILE,
     Outcome,
@@ -75,13 +75,20 @@ def run_end_to_end(
 
 
 def open_team(config: TrainConfig) -> Team:
-    """Return the processes of this run: those that torchrun or accelerate started, or this one alone."""
+    """Return the processes of this run: those that torchrun or accelerate started, or this one alone.
+
+    Raises
+    ------
+    TrainingError
+        If accelerate was asked for something that the trainer does not do.
+    """
     chosen = config.end_to_end
-    if int(os.environ.get("WORLD_SIZE", "1")) == 1 and chosen.precision == "no":
+    launch = Launch.of(os.environ, chosen.precision)
+    if launch.size == 1 and chosen.precision == "no":
         return Alone(choose_device(chosen.device))
     from trainer.accelerated import AcceleratedTeam  # It takes seconds to import.
 
-    return AcceleratedTeam(chosen.device, chosen.precision)
+    return AcceleratedTeam(chosen.device, chosen.precision, launch.sharded)
 
 
 def adapted_backbone(config: TrainConfig, registry: BackboneRegistry) -> Backbone:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, Protocol
+from dataclasses import dataclass
+from typing import Any, Protocol, Self
 
 import torch
 from torch import Tensor, nn
+
+from engine.errors import TrainingError
 
 
 class Team(Protocol):
@@ -80,3 +84,75 @@ class Alone:
 
     def wait(self) -> None:
         """Return: nobody else is to come."""
+
+
+_REFUSED = {
+    "ACCELERATE_USE_DEEPSPEED": "DeepSpeed",
+    "ACCELERATE_USE_MEGATRON_LM": "Megatron-LM",
+    "ACCELERATE_USE_PARALLELISM_CONFIG": "a parallelism configuration",
+}
+_REFUSED_OF_FSDP = {
+    "FSDP_OFFLOAD_PARAMS": "--fsdp_offload_params",
+    "FSDP_ACTIVATION_CHECKPOINTING": "--fsdp_activation_checkpointing",
+}
+
+
+@dataclass(frozen=True)
+class Launch:
+    """How this process was started.
+
+    Attributes
+    ----------
+    size
+        How many processes there are.
+    sharded
+        Whether ``accelerate launch`` was asked for FSDP.
+    """
+
+    size: int
+    sharded: bool
+
+    @classmethod
+    def of(cls, environment: Mapping[str, str], precision: str) -> Self:
+        """Read what torchrun or ``accelerate launch`` left in the environment.
+
+        Parameters
+        ----------
+        environment
+            Such as `os.environ`.
+        precision
+            What the configuration of the run says.
+
+        Raises
+        ------
+        TrainingError
+            If the launcher was asked for something that the trainer would not do: nothing is left out without a word.
+        """
+        size, sharded = int(environment.get("WORLD_SIZE", "1")), _on(environment, "ACCELERATE_USE_FSDP")
+        asked = [name for key, name in _REFUSED.items() if _on(environment, key)]
+        asked += [name for key, name in _REFUSED_OF_FSDP.items() if sharded and _on(environment, key)]
+        if asked:
+            raise _not_done(
+                f"{' and '.join(asked)}, which the trainer does not use",
+                "Start it with torchrun, or with accelerate launch and --multi_gpu, or --use_fsdp without its options.",
+            )
+        said = environment.get("ACCELERATE_MIXED_PRECISION", "no")
+        if said not in ("no", precision):
+            raise _not_done(
+                f"the precision {said}, but the run's configuration says {precision}",
+                f'Say precision = "bf16" in the section end_to_end, and leave --mixed_precision {said} out.',
+            )
+        if sharded and size == 1:
+            raise _not_done(
+                "FSDP, but there is only one process to cut the backbone for",
+                "Say --num_processes with 2 or more, or leave --use_fsdp out.",
+            )
+        return cls(size, sharded)
+
+
+def _on(environment: Mapping[str, str], key: str) -> bool:
+    return environment.get(key, "false").lower() in ("true", "1", "yes")
+
+
+def _not_done(what: str, hint: str) -> TrainingError:
+    return TrainingError(f"accelerate launch was asked for {what}.", hint=hint, code="training.launch")

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,12 +17,14 @@ import torch
 
 from engine.errors import TrainingError
 from engine.progress import Cancelled, CancelToken
-from tests.trainer.survival import CHECKPOINT, KEYS, digest, new_run, settings
+from tests.trainer.survival import CHECKPOINT, KEYS, digest, end_to_end_run, new_run, settings
 from tests.trainer.synthetic import make_studies
+from trainer.checkpoints import trained_weights
 from trainer.config import OptimiserConfig
 from trainer.datasets import StudyFeatures
 from trainer.loop import CachedModel, FitSettings, Run
 from trainer.sources import CachedSource
+from trainer.team import Alone, Launch
 
 ROOT = Path(__file__).parents[2]
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
@@ -190,23 +193,36 @@ def test_a_study_that_is_not_finite_in_a_part_of_a_batch_stops_the_whole_step(tm
     assert digest(classifier) == before
 
 
-@pytest.mark.slow
-def test_two_processes_give_the_weights_of_one_with_the_same_batch(tmp_path: Path) -> None:
-    """Over gloo, 41 studies to validate: an odd number, so that a padded gather would count one twice."""
-    classifier, run = new_run(settings(max_epochs=20))
-    alone = run.fit(tmp_path / "alone" / CHECKPOINT, lambda record: None)
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "-m"]
+TORCHRUN = ("torch.distributed.run", "--standalone", "--nproc_per_node=2")
+ACCELERATE = (
+    *("accelerate.commands.launch", "--num_processes=2", "--num_machines=1", "--main_process_port=0"),
+    *("--mixed_precision=no", "--dynamo_backend=no"),
+)
+
+
+def _launch(launcher: tuple[str, ...], what: str, folder: Path, **environment: str) -> list[dict[str, Any]]:
+    """Start a program in two processes and return what each of them left."""
     done = subprocess.run(
-        [*command, "tests.trainer.survival", "together", str(tmp_path)],
+        [sys.executable, "-m", *launcher, "-m", "tests.trainer.survival", what, str(folder)],
         cwd=ROOT,
-        env=ENVIRONMENT,
+        # Where accelerate looks for the configuration of whoever runs this.
+        env={**ENVIRONMENT, "HF_HOME": str(folder / "home"), **environment},
         capture_output=True,
         text=True,
         timeout=250,
         check=False,
     )
     assert done.returncode == 0, done.stderr[-3000:]
-    results = [torch.load(tmp_path / f"rank{rank}.pt", weights_only=False) for rank in (0, 1)]
+    return [torch.load(folder / f"rank{rank}.pt", weights_only=False) for rank in (0, 1)]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("launcher", [TORCHRUN, (*ACCELERATE, "--multi_gpu")], ids=["torchrun", "accelerate"])
+def test_two_processes_give_the_weights_of_one_with_the_same_batch(tmp_path: Path, launcher: tuple[str, ...]) -> None:
+    """Over gloo, 41 studies to validate: an odd number, so that a padded gather would count one twice."""
+    classifier, run = new_run(settings(max_epochs=20))
+    alone = run.fit(tmp_path / "alone" / CHECKPOINT, lambda record: None)
+    results = _launch(launcher, "together", tmp_path)
     assert [result["size"] for result in results] == [2, 2]
     assert results[0]["history"] == results[1]["history"]
     for one, two in zip(alone.history, results[0]["history"], strict=True):
@@ -216,3 +232,64 @@ def test_two_processes_give_the_weights_of_one_with_the_same_batch(tmp_path: Pat
     for name, value in classifier.state_dict().items():
         assert torch.equal(results[0]["weights"][name], results[1]["weights"][name])
         assert torch.allclose(results[0]["weights"][name], value, atol=2e-4), name
+
+
+@pytest.mark.slow
+def test_with_fsdp_each_process_holds_half_of_the_backbone_and_learns_what_one_does(tmp_path: Path) -> None:
+    model, run, validate = end_to_end_run(tmp_path / "alone", Alone())
+    before = trained_weights(model)
+    alone = run.fit(tmp_path / "alone" / CHECKPOINT, lambda record: None)
+    after = trained_weights(model)
+    assert sum(not torch.equal(before[name], after[name]) for name in after) > len(after) / 2
+    results = _launch((*ACCELERATE, "--use_fsdp"), "sharded", tmp_path)
+    assert [result["share"] for result in results] == pytest.approx([0.5, 0.5], abs=0.02)
+    assert results[0]["history"] == results[1]["history"]
+    for one, two in zip(alone.history, results[0]["history"], strict=True):
+        assert two.train_loss == pytest.approx(one.train_loss, rel=1e-3)
+        assert two.validation_loss == pytest.approx(one.validation_loss, rel=1e-3)
+    for name, value in after.items():
+        assert torch.equal(results[0]["weights"][name], results[1]["weights"][name])
+        assert torch.allclose(results[0]["weights"][name], value, atol=2e-4), name
+    features = model.study_features(validate.pictures(0))
+    assert torch.allclose(results[0]["features"], features, atol=2e-3)
+
+
+@pytest.mark.slow
+def test_in_mixed_precision_the_weights_stay_whole_and_the_loss_about_the_same(tmp_path: Path) -> None:
+    classifier, run = new_run(settings(max_epochs=20))
+    whole = run.fit(tmp_path / "whole" / CHECKPOINT, lambda record: None)
+    output, errors = _start("together", tmp_path, PRECISION="bf16").communicate(timeout=200)
+    assert output == "", errors
+    mixed = torch.load(tmp_path / "rank0.pt", weights_only=False)
+    assert {value.dtype for value in mixed["weights"].values()} == {torch.float32}
+    assert any(not torch.equal(mixed["weights"][name], value) for name, value in classifier.state_dict().items())
+    for one, two in zip(whole.history, mixed["history"], strict=True):
+        assert two.train_loss == pytest.approx(one.train_loss, rel=0.03)
+        assert two.validation_loss == pytest.approx(one.validation_loss, rel=0.03)
+
+
+@pytest.mark.parametrize(
+    ("environment", "named"),
+    [
+        ({"ACCELERATE_USE_FSDP": "true", "WORLD_SIZE": "1"}, "only one process"),
+        ({"ACCELERATE_USE_FSDP": "true", "FSDP_OFFLOAD_PARAMS": "true"}, "--fsdp_offload_params"),
+        ({"ACCELERATE_USE_FSDP": "true", "FSDP_ACTIVATION_CHECKPOINTING": "true"}, "--fsdp_activation_checkpointing"),
+        ({"ACCELERATE_USE_DEEPSPEED": "true"}, "DeepSpeed"),
+        ({"ACCELERATE_USE_MEGATRON_LM": "true"}, "Megatron-LM"),
+        ({"ACCELERATE_MIXED_PRECISION": "bf16"}, "precision bf16, but the run's configuration says no"),
+        ({"ACCELERATE_MIXED_PRECISION": "fp16"}, "precision fp16"),
+    ],
+)
+def test_what_the_launcher_was_asked_for_in_vain_is_said(environment: dict[str, str], named: str) -> None:
+    with pytest.raises(TrainingError, match=named) as caught:
+        Launch.of({"WORLD_SIZE": "2", "FSDP_OFFLOAD_PARAMS": "false", **environment}, "no")
+    assert caught.value.code == "training.launch"
+    assert caught.value.hint
+
+
+def test_what_the_launcher_always_says_is_no_reason_to_refuse() -> None:
+    said = {"ACCELERATE_MIXED_PRECISION": "no", "FSDP_OFFLOAD_PARAMS": "true", "ACCELERATE_USE_CPU": "False"}
+    assert Launch.of(said, "bf16") == Launch(1, sharded=False)
+    assert Launch.of({**said, "WORLD_SIZE": "4", "ACCELERATE_MIXED_PRECISION": "bf16"}, "bf16").size == 4
+    asked = {"WORLD_SIZE": "2", "ACCELERATE_USE_FSDP": "true", "FSDP_OFFLOAD_PARAMS": "false"}
+    assert Launch.of(asked, "no") == Launch(2, sharded=True)
