@@ -1,7 +1,7 @@
 """A run end to end: cohort → prepared shards → fit with adapters in the backbone → the results of `trainer.training`.
 
 Every process runs it; number 0 prepares, evaluates and writes. Under the output folder it adds ``prepared/`` to what a
-run on cached features writes.
+run on cached features writes, unless it is given another folder of shards.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def run_end_to_end(
     prepared = _prepared_by_the_first(config, shards or out / PREPARED_FOLDER, team, context)
     classifier = new_classifier(config, backbone.spec, len(prepared.keys))
     model = EndToEndModel(backbone, classifier).to(team.device)
-    result = _fit(model, prepared, config, out, registry, team, (emit, context), resume)
+    result = fit_on_shards(model, prepared, config, out, registry, team, (emit, context), resume)
     finished = _written(model, prepared, result, config, out, registry, context) if team.rank == 0 else None
     told: Finished = team.gathered(finished)[0]
     return told
@@ -114,7 +114,7 @@ def _prepared_by_the_first(config: TrainConfig, folder: Path, team: Team, contex
     return prepare_cohort(config, folder, CancelOnly(context))
 
 
-def _fit(
+def fit_on_shards(
     model: EndToEndModel,
     prepared: PreparedCohort,
     config: TrainConfig,
@@ -122,8 +122,26 @@ def _fit(
     registry: BackboneRegistry,
     team: Team,
     listeners: tuple[Callable[[Event], None], Context],
-    resume: bool,
+    resume: bool = False,
 ) -> FitResult:
+    """Fit a model on prepared studies, in place, going on from the checkpoint in `out` where there is one of this run.
+
+    Parameters
+    ----------
+    model
+        On the team's device.
+    out
+        Where checkpoint and curve are.
+    listeners
+        Told of epochs; asked whether to stop.
+
+    Raises
+    ------
+    TrainingError
+        As `trainer.loop.Run.fit`.
+    Cancelled
+        When the context says so.
+    """
     emit, context = listeners
     settings = fit_settings(config, prepared.digest(), resume)
     train = ShardSource(prepared.entries["train"], config.preprocessing, team.device, config.augment)
@@ -152,7 +170,9 @@ def _written(
     model.eval()
     n_replay = config.reference.n_replay
     wanted: dict[Split, int | None] = {"train": n_replay, "validate": 0, "calibrate": None, "test": None}
-    features = {split: _features(model, prepared, split, limit, config, context) for split, limit in wanted.items()}
+    features = {
+        split: split_features(model, prepared, split, limit, config, context) for split, limit in wanted.items()
+    }
     loaded = LoadedCohort(prepared.keys, features, prepared.words, prepared.document)
     cohort = listed(prepared, features, config)
     backbone: Backbone = model.backbone
@@ -170,7 +190,7 @@ def _written(
     return write_results(outcome, out, registry)
 
 
-def _features(
+def split_features(
     model: EndToEndModel,
     prepared: PreparedCohort,
     split: Split,
