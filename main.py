@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,7 +26,9 @@ def main(argv: Sequence[str]) -> int:
     from app.cli import main as run_command
     from app.commands.base import Programs
 
-    programs = Programs(window=_window, shots=_shots, train=_train, retrain=_retrain, evaluate=_evaluate)
+    programs = Programs(
+        window=_window, shots=_shots, train=_train, retrain=_retrain, evaluate=_evaluate, benchmark=_benchmark
+    )
     return run_command(argv, programs)
 
 
@@ -60,6 +62,14 @@ def _evaluate(scored: ScoredStudies, out: Path) -> str:
     from trainer.evaluation_report import evaluate_to_folder
 
     return evaluate_to_folder(scored, out)
+
+
+def _benchmark(
+    config: Path, out: Path, context: Context, backbones: Path, names: Mapping[str, str], tables_only: bool
+) -> str:
+    from trainer.benchmark.command import benchmark_to_folder
+
+    return benchmark_to_folder(config, out, context, backbones, names, tables_only)
 
 
 def _trainer_worker(arguments: Sequence[str]) -> int:

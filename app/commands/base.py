@@ -7,7 +7,7 @@ import importlib
 import pkgutil
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -41,6 +41,9 @@ class Programs:
         cohorts whose test parts must not be learnt from; returns a closing sentence.
     evaluate
         What models said on labelled studies, folder for the results; returns a closing sentence.
+    benchmark
+        Configuration, output folder, context, folder of the user's backbones, the findings' labels by key, whether
+        to run nothing; returns what to print.
     """
 
     window: Callable[[Environment, argparse.Namespace], int]
@@ -48,6 +51,7 @@ class Programs:
     train: Callable[[Path, Path, Context, Path, bool], str]
     retrain: Callable[[str, Path, Path, Path, Context, Path, Sequence[Path]], str]
     evaluate: Callable[[ScoredStudies, Path], str]
+    benchmark: Callable[[Path, Path, Context, Path, Mapping[str, str], bool], str]
 
 
 class Environment:

@@ -46,9 +46,12 @@ def run(tmp_path: Path, opened: list[argparse.Namespace]) -> Run:
     def evaluate(scored: ScoredStudies, out: Path) -> str:
         raise AssertionError("no test here gets that far")
 
+    def benchmark(*arguments: object) -> str:
+        raise AssertionError("no test here gets that far")
+
     def run(*arguments: object) -> int:
         words = ["--home", str(tmp_path / "home"), *map(str, arguments)]
-        return main(words, Programs(window, shots, train, retrain, evaluate))
+        return main(words, Programs(window, shots, train, retrain, evaluate, benchmark))
 
     return run
 
@@ -63,6 +66,7 @@ def test_all_commands_are_there_in_order() -> None:
         "cohort",
         "train",
         "evaluate",
+        "benchmark",
         "retrain",
         "labels",
         "export",
@@ -181,7 +185,7 @@ def test_an_output_that_cannot_be_written_is_5_before_any_work(
 
 def test_a_home_that_cannot_be_written_is_5(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "file").write_text("in the way")
-    programs = Programs(*[lambda *_: 0] * 5)  # type: ignore[arg-type]
+    programs = Programs(*[lambda *_: 0] * 6)  # type: ignore[arg-type]
     assert main(["--home", str(tmp_path / "file"), "models", "list"], programs) == 5
     assert "--home" in capsys.readouterr().err
 
@@ -353,7 +357,7 @@ def test_a_bug_is_reported_without_what_the_error_says(
     def broken(*_: object) -> int:
         raise ZeroDivisionError("the name of a patient")
 
-    programs = Programs(broken, broken, broken, broken, broken)  # type: ignore[arg-type]
+    programs = Programs(*[broken] * 6)  # type: ignore[arg-type]
     assert main(["--home", str(tmp_path), "shots", "--out", str(tmp_path)], programs) == 70
     report = capsys.readouterr().err
     assert "ZeroDivisionError" in report

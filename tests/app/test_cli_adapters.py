@@ -29,7 +29,7 @@ def _never(*arguments: object) -> int:
 def run(tmp_path: Path) -> Run:
     def run(*arguments: object) -> int:
         words = ["--home", str(tmp_path / "home"), *map(str, arguments)]
-        return main(words, Programs(_never, _never, _never, _never, _never))
+        return main(words, Programs(*[_never] * 6))
 
     return run
 

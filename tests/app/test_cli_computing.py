@@ -28,7 +28,7 @@ def environment(tmp_path: Path) -> Environment:
     """A home whose settings file says something of everything."""
     chosen = Settings(device="cpu", precision="bfloat16", cpu_runtime="openvino")
     save_settings(AppPaths.at(tmp_path / "home").settings_file, chosen)
-    return Environment(tmp_path / "home", Programs(*[lambda *_: 0] * 5))  # type: ignore[arg-type]
+    return Environment(tmp_path / "home", Programs(*[lambda *_: 0] * 6))  # type: ignore[arg-type]
 
 
 def parsed(command: ModuleType, words: str) -> argparse.Namespace:

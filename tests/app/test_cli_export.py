@@ -24,7 +24,7 @@ def export(home: Path, store: Path, kind: str = "jsonl") -> int:
         raise AssertionError("export starts no other program")
 
     words = ["--home", str(home), "export", "--store", str(store), "--format", kind, "--out", str(home / "out")]
-    return main(words, Programs(unused, unused, unused, unused, unused))  # type: ignore[arg-type]
+    return main(words, Programs(*[unused] * 6))  # type: ignore[arg-type]
 
 
 def test_the_store_is_left_as_it_is(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from tests.support.dicom import ct_slice, save, write_series
 
 
 def convert(home: Path, *arguments: object) -> int:
-    programs = Programs(*[lambda *_: 0] * 5)  # type: ignore[arg-type]
+    programs = Programs(*[lambda *_: 0] * 6)  # type: ignore[arg-type]
     return main(["--home", str(home), "convert", *map(str, arguments)], programs)
 
 

@@ -133,7 +133,7 @@ from app.window import take_shots
 from engine.errors import HeadCTError
 
 if __name__ == "__main__":
-    environment = Environment(Path(sys.argv[1]), Programs(*[None] * 5))
+    environment = Environment(Path(sys.argv[1]), Programs(*[None] * 6))
     environment.paths = dataclasses.replace(environment.paths, resources=Path(sys.argv[2]))
     try:
         sys.exit(take_shots(environment, Path(sys.argv[3])))

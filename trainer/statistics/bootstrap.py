@@ -141,10 +141,10 @@ def paired_bootstrap(
         first=float(means_2[0]),
         second=float(means_2[1]),
         difference=float(means_2[1] - means_2[0]),
-        first_interval=_percentiles(means_2B[0], level),
-        second_interval=_percentiles(means_2B[1], level),
-        interval=_percentiles(gains_B, level),
-        p=_two_sided(gains_B),
+        first_interval=percentile_interval(means_2B[0], level),
+        second_interval=percentile_interval(means_2B[1], level),
+        interval=percentile_interval(gains_B, level),
+        p=two_sided_share(gains_B),
         n_findings=labels_NC.shape[1],
         n_patients=n_patients,
         n_resamples=gains_B.size,
@@ -167,11 +167,13 @@ def _means(
     return means_2B
 
 
-def _percentiles(values_B: NDArray[np.float64], level: float) -> Interval:
+def percentile_interval(values_B: NDArray[np.float64], level: float = LEVEL) -> Interval:
+    """Return the percentile interval of resampled values."""
     low, high = np.quantile(values_B, [(1.0 - level) / 2.0, (1.0 + level) / 2.0])
     return Interval(float(low), float(high), "percentile")
 
 
-def _two_sided(gains_B: NDArray[np.float64]) -> float:
+def two_sided_share(gains_B: NDArray[np.float64]) -> float:
+    """Return p that a gain is 0: twice the smaller share on the far side of 0, the measured one counted, at most 1."""
     at_most, at_least = int((gains_B <= 0).sum()), int((gains_B >= 0).sum())
     return min(1.0, 2.0 * (1 + min(at_most, at_least)) / (1 + gains_B.size))

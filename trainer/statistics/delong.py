@@ -9,6 +9,7 @@ Legend: N studies with a known label of one finding, M of them positive, K negat
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -145,15 +146,51 @@ def paired_auc(
 
     The variance of the difference, ``S₁₁ + S₂₂ − 2 S₁₂``, is that of the studies' differences in placement.
     """
-    first, second = placements(labels_N, first_N), placements(labels_N, second_N)
+    return paired_mean_auc(labels_N, [first_N], [second_N], level)
+
+
+def paired_mean_auc(
+    labels_N: NDArray[np.int8],
+    first_RN: Sequence[NDArray[np.floating]],
+    second_RN: Sequence[NDArray[np.floating]],
+    level: float = LEVEL,
+) -> PairedAuc:
+    """Compare the mean AUC of R scores with that of R others on the same studies, as of runs with other seeds.
+
+    A mean of AUCs on the same studies has the mean of their placements, so that DeLong's test holds for it as for a
+    single one. It says what chance does in choosing studies; the runs are taken as given.
+
+    Parameters
+    ----------
+    labels_N
+        As of `placements`.
+    first_RN, second_RN
+        As many scores of one kind as of the other, each as of `placements`.
+
+    Raises
+    ------
+    ValueError
+        As `placements`, and if there is no score, or not as many of both kinds.
+    """
+    n_runs = len(first_RN)
+    if not n_runs or len(second_RN) != n_runs:
+        raise ValueError(f"as many scores of both kinds are needed, not {n_runs} and {len(second_RN)}")
+    first, second = _summed(labels_N, first_RN), _summed(labels_N, second_RN)
     gain = int(second.positive_M.sum()) - int(first.positive_M.sum())
-    difference = gain / (2 * first.positive_M.size * first.negative_K.size)
+    difference = gain / (2 * first.positive_M.size * first.negative_K.size * n_runs)
     variance = _variance(second.positive_M - first.positive_M, second.negative_K - first.negative_K)
+    means = first.auc / n_runs, second.auc / n_runs
     if not variance:
-        return PairedAuc(first.auc, second.auc, difference, None, None if gain or variance is None else 1.0)
-    error = math.sqrt(variance)
-    return PairedAuc(
-        first.auc, second.auc, difference, wald_interval(difference, error, level), two_sided_p(difference / error)
+        return PairedAuc(*means, difference, None, None if gain or variance is None else 1.0)
+    error = math.sqrt(variance) / n_runs
+    return PairedAuc(*means, difference, wald_interval(difference, error, level), two_sided_p(difference / error))
+
+
+def _summed(labels_N: NDArray[np.int8], scores_RN: Sequence[NDArray[np.floating]]) -> Placements:
+    """Return the sums of several scores' placements: whole numbers, R times their mean."""
+    counted = [placements(labels_N, scores_N) for scores_N in scores_RN]
+    return Placements(
+        np.sum([item.positive_M for item in counted], axis=0), np.sum([item.negative_K for item in counted], axis=0)
     )
 
 
