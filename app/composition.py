@@ -86,7 +86,7 @@ class Application:
         self.agreement = AgreementController(self.session, self.studies.select_series)
         self.impression = ImpressionController(self.session)
         self.explanations = ExplanationController(self.session, self.studies.select_series)
-        self.training = TrainingController(self.session, self.library)
+        self.training = TrainingController(self.session, self.library, self.change_settings)
         self.backbones = BackboneController(self.session, self.library.reread)
         self.computing = ComputingController(self.session, self.change_settings, self.library.warm_up)
         self.worklist.select_series = self.studies.select_series
@@ -170,6 +170,14 @@ class Application:
     def start_retraining(self, options: RetrainOptions) -> None:
         """Retrain the active model from feedback in a process of its own."""
         self.training.start(options)
+
+    def keep_out_cohort(self, path: Path) -> None:
+        """Keep the test part of an imported cohort out of every retraining from now on."""
+        self.training.keep_out(path)
+
+    def let_in_cohort(self, path: Path) -> None:
+        """Do not look at this cohort any more when retraining."""
+        self.training.let_in(path)
 
     def cancel_retraining(self) -> None:
         """Stop the retraining."""

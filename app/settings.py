@@ -163,6 +163,8 @@ class Settings(FrozenConfig):
         Whether analyses wait until the reader lets them go on.
     watch_folder, watch_on, watch_analyse
         A folder, whether what arrives there is imported, and whether that is then analysed.
+    retrain_keep_out
+        Imported cohorts whose test parts stay out of every retraining: their folders.
     keys
         Key by action id, as portable text such as ``Ctrl+K``, where it is not the table's own; empty for none.
     window_geometry
@@ -184,6 +186,7 @@ class Settings(FrozenConfig):
     watch_folder: str = ""
     watch_on: bool = False
     watch_analyse: bool = True
+    retrain_keep_out: tuple[str, ...] = ()
     keys: dict[str, Annotated[str, Field(max_length=50)]] = Field(default_factory=dict)
     window_geometry: str = ""
 

@@ -4,25 +4,27 @@ from __future__ import annotations
 
 import shutil
 from collections import Counter
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from app.controllers.library import LibraryController
 from app.controllers.session import Session
 from app.viewmodels.actions import RetrainOptions
-from app.viewmodels.training import Candidate, ComparisonRow, CurvePoint, TrainingPlan
+from app.viewmodels.training import Candidate, ComparisonRow, CurvePoint, KeptOut, TrainingPlan
 from engine.errors import HeadCTError, TrainingError
 from engine.findings.catalogue import Catalogue
 from engine.progress import Context
 
 if TYPE_CHECKING:
-    from app.operations.retraining import FeedbackCount
+    from app.operations.retraining import FeedbackCount, KeptOutSize
     from engine.models.library import LibraryEntry
     from engine.store.repository import Store
     from trainer.protocol import Event, Finished, OwnStudies
 
 NO_FEEDBACK = "No verdict says present or absent yet. Review some findings first."
 NO_MODEL = "No model is active."
+NOT_COUNTED = "The feedback could not be counted; see the message."
 A_MISTAKE = "The program made a mistake; see the message."
 # In words of their own: a skipped study's message names its path, which may hold a patient's name.
 SKIPPED_WHY = {
@@ -34,20 +36,38 @@ SKIPPED_WHY = {
 class TrainingController:
     """The one retraining that may run."""
 
-    def __init__(self, session: Session, library: LibraryController) -> None:
+    def __init__(self, session: Session, library: LibraryController, change_settings: Callable[..., None]) -> None:
         self._session = session
         self._library = library
+        self._change_settings = change_settings
+        self._model = session.models.training
         self._job_id: int | None = None
+        self._model.set_kept_out(tuple(KeptOut(Path(path)) for path in session.settings.retrain_keep_out))
 
     def plan(self) -> None:
         """Say what a retraining would use."""
+        self._model.await_plan()
+        paths = [cohort.path for cohort in self._model.kept_out]
+        self._model.set_kept_out(tuple(KeptOut(path) for path in paths))
+        self._measure(paths)
 
         def count(store: Store) -> FeedbackCount:
             from app.operations.retraining import count_feedback
 
             return count_feedback(store)
 
-        self._session.with_store(count, "Counting the feedback", self._planned)
+        self._session.with_store(count, "Counting the feedback", self._planned, self._not_planned)
+
+    def keep_out(self, path: Path) -> None:
+        """Keep the test part of an imported cohort out of every retraining from now on."""
+        path = path.expanduser().absolute()
+        if all(cohort.path != path for cohort in self._model.kept_out):
+            self._keep_only((*self._model.kept_out, KeptOut(path)))
+        self._measure([path])
+
+    def let_in(self, path: Path) -> None:
+        """Do not look at this cohort any more when retraining."""
+        self._keep_only(tuple(cohort for cohort in self._model.kept_out if cohort.path != path))
 
     def start(self, options: RetrainOptions) -> None:
         """Retrain the active model."""
@@ -57,8 +77,9 @@ class TrainingController:
             return
         session.models.training.start()
         store = str(session.settings.store_url or session.paths.store_file)
+        cohorts = tuple(cohort.path for cohort in self._model.kept_out)
         job = session.run(
-            lambda context: self._run(store, base, options, context),
+            lambda context: self._run(store, base, options, cohorts, context),
             lane="training",
             title="Retraining from feedback",
             done=self._finished,
@@ -88,14 +109,19 @@ class TrainingController:
             cancellable=False,
         )
 
-    def _run(self, store: str, base: LibraryEntry, options: RetrainOptions, context: Context) -> Candidate:
+    def _run(
+        self, store: str, base: LibraryEntry, options: RetrainOptions, cohorts: tuple[Path, ...], context: Context
+    ) -> Candidate:
         """On the training lane: write the request, run the trainer, read what it made."""
         from app.jobs.training_process import run_trainer, trainer_command
-        from app.operations.retraining import prepare_retraining
+        from app.operations.retraining import prepare_retraining, require_cohorts
 
+        require_cohorts(cohorts, context)
         paths = self._session.paths
         places = (base.path.parent, paths.resources, paths.models, paths.runs)
-        run = prepare_retraining(paths.runs, store, base, places, options.epochs, options.description, paths.backbones)
+        run = prepare_retraining(
+            paths.runs, store, base, places, options.epochs, options.description, paths.backbones, cohorts
+        )
         finished = run_trainer(trainer_command(run.request_file), self._post_event, context)
         return read_candidate(finished, self._session.catalogue, paths.backbones)
 
@@ -125,6 +151,34 @@ class TrainingController:
             )
         )
 
+    def _not_planned(self, error: BaseException) -> None:
+        self._session.notify(error, "Counting the feedback")
+        self._model.set_plan(TrainingPlan(blocked=NOT_COUNTED))
+
+    def _keep_only(self, cohorts: tuple[KeptOut, ...]) -> None:
+        self._model.set_kept_out(cohorts)
+        self._change_settings(retrain_keep_out=tuple(str(cohort.path) for cohort in cohorts))
+
+    def _measure(self, paths: list[Path]) -> None:
+        """Read what stays out on the io lane: the manifest of a large cohort takes a while."""
+        if not paths:
+            return
+
+        def measure(context: Context) -> Mapping[Path, KeptOutSize]:
+            from app.operations.retraining import measure_test_parts
+
+            return measure_test_parts(paths, context)
+
+        self._session.run(measure, lane="io", title="Reading cohorts", done=self._measured, cancellable=False)
+
+    def _measured(self, sizes: Mapping[Path, KeptOutSize]) -> None:
+        self._model.set_kept_out(
+            tuple(
+                kept_out(cohort.path, sizes[cohort.path]) if cohort.path in sizes else cohort
+                for cohort in self._model.kept_out
+            )
+        )
+
     def _finished(self, candidate: Candidate) -> None:
         self._job_id = None
         self._session.models.training.finish(candidate)
@@ -137,6 +191,15 @@ class TrainingController:
     def _cancelled(self) -> None:
         self._job_id = None
         self._session.models.training.cancel()
+
+
+def kept_out(path: Path, size: KeptOutSize) -> KeptOut:
+    """Say of a cohort what stays out, or why that is not known."""
+    if size.problem:
+        return KeptOut(path, problem=size.problem)
+    studies = "1 study" if size.n_studies == 1 else f"{size.n_studies} studies"
+    patients = "1 patient" if size.n_patients == 1 else f"{size.n_patients} patients"
+    return KeptOut(path, f"{studies} of {patients} stay out")
 
 
 def read_candidate(finished: Finished, catalogue: Catalogue, backbones: Path | None = None) -> Candidate:

@@ -11,6 +11,7 @@ from pathlib import Path
 from engine.errors import TrainingError
 from engine.models.library import LibraryEntry
 from engine.models.package import read_manifest
+from engine.progress import NULL_CONTEXT, Context
 from engine.store.repository import Store
 from trainer.config import RetrainConfig
 from trainer.protocol import MAX_DESCRIPTION, RetrainRequest, write_request
@@ -51,6 +52,49 @@ def count_feedback(store: Store) -> FeedbackCount:
     )
 
 
+@dataclass(frozen=True)
+class KeptOutSize:
+    """What of an imported cohort stays out of a retraining; `problem` says why it cannot be read, in words."""
+
+    n_studies: int = 0
+    n_patients: int = 0
+    problem: str = ""
+
+
+def measure_test_parts(cohorts: Iterable[Path], context: Context = NULL_CONTEXT) -> dict[Path, KeptOutSize]:
+    """Read the manifests of cohorts; one that cannot be read is said and does not end the others."""
+    # Only here: the window starts without what reads a cohort.
+    from trainer.cohorts.manifest import read_manifest, summary
+
+    sizes = {}
+    for path in cohorts:
+        context.raise_if_cancelled()
+        try:
+            part = summary(read_manifest(path))["test"]
+        except TrainingError as error:
+            sizes[path] = KeptOutSize(problem=error.message)
+        else:
+            sizes[path] = KeptOutSize(part["studies"], part["patients"])
+    return sizes
+
+
+def require_cohorts(cohorts: Iterable[Path], context: Context = NULL_CONTEXT) -> None:
+    """Read the manifests once more before a retraining starts.
+
+    Raises
+    ------
+    TrainingError
+        If one cannot be read: its test part would be trained on.
+    """
+    for path, size in measure_test_parts(cohorts, context).items():
+        if size.problem:
+            raise TrainingError(
+                size.problem,
+                hint=f"Bring {path} back, or take it from the list of cohorts whose test parts stay out.",
+                code="training.cohort_unreadable",
+            )
+
+
 def find_reference(package: Path, places: Iterable[Path]) -> Path:
     """Return the reference cohort that belongs to a package: the one whose data digest the manifest names.
 
@@ -88,8 +132,9 @@ def prepare_retraining(
     epochs: int | None,
     description: str = "",
     backbones: Path | None = None,
+    cohorts: Iterable[Path] = (),
 ) -> PreparedRun:
-    """Make a run folder and write the request into it.
+    """Make a run folder and write the request into it; feedback on the test parts of `cohorts` is not used.
 
     Raises
     ------
@@ -113,6 +158,7 @@ def prepare_retraining(
         config=RetrainConfig() if epochs is None else RetrainConfig(epochs=epochs),
         description=description,
         backbones=None if backbones is None else str(backbones),
+        cohorts=tuple(map(str, cohorts)),
     )
     try:
         folder.mkdir(parents=True)

@@ -204,6 +204,12 @@ class ReviewActions(Protocol):
     def start_retraining(self, options: RetrainOptions) -> None:
         """Retrain the active model from feedback in a process of its own."""
 
+    def keep_out_cohort(self, path: Path) -> None:
+        """Keep the test part of an imported cohort out of every retraining from now on."""
+
+    def let_in_cohort(self, path: Path) -> None:
+        """Do not look at this cohort any more when retraining."""
+
     def cancel_retraining(self) -> None:
         """Stop the retraining."""
 

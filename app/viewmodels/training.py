@@ -35,6 +35,25 @@ class TrainingPlan:
 
 
 @dataclass(frozen=True)
+class KeptOut:
+    """An imported cohort whose test part stays out of a retraining.
+
+    Attributes
+    ----------
+    path
+        Its folder, or ``cohort.json``.
+    text
+        What of it stays out; empty until it has been read.
+    problem
+        Why it cannot be read, in words; empty if it can.
+    """
+
+    path: Path
+    text: str = ""
+    problem: str = ""
+
+
+@dataclass(frozen=True)
 class CurvePoint:
     """One epoch; a value that was not measured is None."""
 
@@ -76,14 +95,25 @@ class Candidate:
 
 
 class TrainingModel:
-    """State of the one retraining that may run."""
+    """State of the one retraining that may run.
+
+    Attributes
+    ----------
+    planned
+        Whether `plan` is what would be used now; while it is being counted it is not.
+    kept_out
+        Cohorts whose test parts stay out, in the order in which they were added.
+    """
 
     changed = Signal()
     curve_changed = Signal()
+    kept_out_changed = Signal()
 
     def __init__(self) -> None:
         self.state: TrainingState = "idle"
         self.plan = TrainingPlan()
+        self.planned = False
+        self.kept_out: tuple[KeptOut, ...] = ()
         self.done, self.total, self.text = 0, 0, ""
         self.curve: tuple[CurvePoint, ...] = ()
         self.candidate: Candidate | None = None
@@ -91,8 +121,31 @@ class TrainingModel:
 
     def set_plan(self, plan: TrainingPlan) -> None:
         """Say what a retraining would use."""
-        self.plan = plan
+        self.plan, self.planned = plan, True
         self.changed.emit()
+
+    def await_plan(self) -> None:
+        """Say that what would be used is being counted anew."""
+        self.planned = False
+        self.changed.emit()
+
+    def set_kept_out(self, cohorts: tuple[KeptOut, ...]) -> None:
+        """Say whose test parts stay out."""
+        self.kept_out = cohorts
+        self.kept_out_changed.emit()
+        self.changed.emit()
+
+    @property
+    def blocked(self) -> str:
+        """Why retraining cannot start as it is planned, in words; empty if it can, or if that is not known yet."""
+        if self.planned and self.plan.blocked:
+            return self.plan.blocked
+        return " ".join(cohort.problem for cohort in self.kept_out if cohort.problem)
+
+    @property
+    def can_start(self) -> bool:
+        """Whether all that a retraining would use is known, and it may start."""
+        return self.planned and not self.blocked and all(cohort.text for cohort in self.kept_out)
 
     def start(self) -> None:
         """Enter the running state, with an empty curve."""

@@ -21,6 +21,7 @@ from app.viewmodels.actions import RetrainOptions, ReviewActions
 from app.viewmodels.training import ComparisonRow, TrainingModel, TrainingPlan
 from app.views import theme
 from app.views.bindings import bind
+from app.views.dialogs.kept_out import KeptOutList
 from app.views.dialogs.models import make_table
 from app.views.loss_curve import LossCurve
 
@@ -35,6 +36,7 @@ EXPLANATION = (
     "set and activate the candidate; one step back stays possible. Findings without a verdict are left out of the "
     "loss: silence is not agreement."
 )
+COUNTING = "The feedback is being counted…"
 NOTHING_YET = "Progress, the losses, and the comparison of the candidate with the model in use come here."
 
 
@@ -47,6 +49,8 @@ class RetrainDialog(QDialog):
         self.setWindowTitle("Retrain from feedback")
         self.plan = QLabel(wordWrap=True)
         self.description = QLineEdit(placeholderText="Why (kept in the candidate's record)")
+        self.description.setAccessibleName("Why")
+        self.kept_out = KeptOutList(model, actions)
         self.progress = QProgressBar()
         self.progress_text = QLabel(wordWrap=True)
         self.message = QLabel(wordWrap=True)
@@ -91,7 +95,7 @@ class RetrainDialog(QDialog):
         buttons.addStretch(1)
         buttons.addWidget(self.close_button)
         layout = QVBoxLayout(self)
-        for widget in (self.plan, explanation, self.description, self.message):
+        for widget in (self.plan, explanation, self.description, self.kept_out, self.message):
             layout.addWidget(widget)
         layout.addWidget(self.pages, 1)
         layout.addLayout(buttons)
@@ -101,16 +105,18 @@ class RetrainDialog(QDialog):
     def _show(self) -> None:
         model = self._model
         running, finished = model.state == "running", model.state == "finished"
-        self.plan.setText(plan_text(model.plan))
-        self.message.setText(model.message or ("" if running or finished else model.plan.blocked))
+        self.plan.setText(plan_text(model.plan) if model.planned else COUNTING)
+        reasons = (model.message, "" if running or finished else model.blocked)
+        self.message.setText("\n".join(dict.fromkeys(reason for reason in reasons if reason)))
         self.message.setVisible(bool(self.message.text()))
-        self.description.setVisible(not running and not finished)
+        for widget in (self.description, self.kept_out):
+            widget.setVisible(not running and not finished)
         self.progress.setRange(0, model.total)
         self.progress.setValue(model.done)
         self.progress_text.setText(model.progress_text)
         self.pages.setCurrentIndex(2 if finished else (1 if running or model.curve else 0))
         self.start.setVisible(not running and not finished)
-        self.start.setEnabled(not model.plan.blocked)
+        self.start.setEnabled(model.can_start)
         self.cancel.setVisible(running)
         for button in (self.activate, self.discard):
             button.setVisible(finished)
