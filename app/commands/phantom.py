@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from app.commands.base import Environment, say
+from app.commands.base import ConsoleContext, Environment, say
 
 NAME = "phantom"
 SUMMARY = "write synthetic head CT studies as DICOM, with true labels and masks"
@@ -19,19 +19,35 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=_seed, required=True, metavar="S", help="the same seed gives the same studies")
     parser.add_argument("--matrix", type=_count, metavar="PX", help="rows and columns of a slice")
     parser.add_argument("--slices", type=_count, metavar="N", help="slices of a study")
+    parser.add_argument(
+        "--anatomy", choices=("plain", "varied"), help="varied: heads of all sizes, ages and poses (default: plain)"
+    )
+    parser.add_argument(
+        "--scanner",
+        choices=("plain", "varied"),
+        help="varied: slices, tilt, kernel, noise, artefacts and headers are drawn for each study (default: plain)",
+    )
+    parser.set_defaults(usage_error=parser.error)
 
 
 def run(arguments: argparse.Namespace, environment: Environment) -> int:
     """Generate and write."""
+    if arguments.scanner == "varied" and (arguments.matrix or arguments.slices):
+        arguments.usage_error("--matrix and --slices go with a plain scanner; a varied one draws both")
     from pydantic import ValidationError
 
     from app.operations.files import require_folder
+    from app.operations.write_phantoms import write_phantoms
     from engine.config import describe_validation
     from engine.errors import ConfigError
-    from engine.phantom.cohort import write_cohort
     from engine.phantom.spec import PhantomSpec
 
-    wanted = {"matrix": arguments.matrix, "n_slices": arguments.slices}
+    wanted = {
+        "matrix": arguments.matrix,
+        "n_slices": arguments.slices,
+        "anatomy": arguments.anatomy,
+        "scanner": arguments.scanner,
+    }
     try:
         spec = PhantomSpec(**{key: value for key, value in wanted.items() if value is not None})
     except ValidationError as error:
@@ -40,7 +56,7 @@ def run(arguments: argparse.Namespace, environment: Environment) -> int:
             hint="Choose other sizes.",
             code="phantom.spec",
         ) from error
-    write_cohort(require_folder(arguments.out), arguments.studies, arguments.seed, spec)
+    write_phantoms(require_folder(arguments.out), arguments.studies, arguments.seed, spec, ConsoleContext())
     say(f"{arguments.studies} studies, labels.csv and masks written: {arguments.out}")
     return 0
 

@@ -199,7 +199,7 @@ def kept_out(path: Path, size: KeptOutSize) -> KeptOut:
         return KeptOut(path, problem=size.problem)
     studies = "1 study" if size.n_studies == 1 else f"{size.n_studies} studies"
     patients = "1 patient" if size.n_patients == 1 else f"{size.n_patients} patients"
-    return KeptOut(path, f"{studies} of {patients} stay out")
+    return KeptOut(path, f"{studies} of {patients} {'stays' if size.n_studies == 1 else 'stay'} out")
 
 
 def read_candidate(finished: Finished, catalogue: Catalogue, backbones: Path | None = None) -> Candidate:
