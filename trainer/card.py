@@ -41,7 +41,7 @@ def train_card(
 **{config.notice}.** Research use only. Not a medical device; not for diagnosis.
 
 ## What it is
-{config.description}. {"Frozen backbone" if config.lora is None else "Backbone"} `{config.backbone}`;
+{config.description}. {_backbone_words(config)} `{config.backbone}`;
 {_trained_parts(config, spec)} and a linear head were trained.
 
 ## Data
@@ -79,12 +79,21 @@ stopped after {config.schedule.patience} without a better mean validation AUC.
 """
 
 
+def _backbone_words(config: TrainConfig) -> str:
+    """Say whether the backbone is as published."""
+    if config.fine_tune == "full":
+        return "The whole backbone"
+    return "Frozen backbone" if config.lora is None else "Backbone"
+
+
 def _how_it_was_trained(config: TrainConfig) -> str:
     """Say what the run did to images and backbone, in a sentence for the limits."""
     if config.mode == "cached":
         return 'Features were computed once per study, without augmentation and without LoRA (`mode = "cached"`).'
     augmented = "without augmentation" if config.augment is None else "augmented in 3D"
     adapted = "without LoRA" if config.lora is None else f"with LoRA (rank {config.lora.rank}, α {config.lora.alpha})"
+    if config.fine_tune == "full":
+        adapted = f"the whole backbone at a learning rate of {config.optimiser.backbone_learning_rate:g}"
     return f'Trained end to end on prepared volumes, {augmented}, {adapted} (`mode = "end_to_end"`).'
 
 

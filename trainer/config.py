@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -23,7 +24,7 @@ from pydantic import (
 from engine.config import FrozenConfig
 from engine.errors import ConfigError
 from engine.inference.calibrate import CalibrationSettings
-from engine.models.backbones.spec import BackboneSpec
+from engine.models.backbones.spec import BackboneSpec, TrainingProtocol
 from engine.models.settings import LoraSettings, MoLRESettings
 from engine.phantom.spec import PhantomSpec
 from engine.preprocess.spec import PreprocessSpec
@@ -98,6 +99,8 @@ class OptimiserConfig(FrozenConfig):
 
     Attributes
     ----------
+    backbone_learning_rate
+        Of a backbone that is trained whole; the one that Pillar-0's authors fine-tune theirs with.
     weight_decay
         Of every part that has none of its own below.
     clip_norm
@@ -118,18 +121,21 @@ class OptimiserConfig(FrozenConfig):
     pooling_weight_decay: NonNegativeFloat | None = None
     molre_weight_decay: NonNegativeFloat | None = None
     lora_weight_decay: NonNegativeFloat | None = None
+    backbone_learning_rate: PositiveFloat = 1e-5
+    backbone_weight_decay: NonNegativeFloat | None = None
     clip_norm: PositiveFloat | None = None
     accumulate: PositiveInt = 1
     average_decay: float | None = Field(default=None, gt=0.0, lt=1.0)
 
     def learning_rate(self, part: str) -> float:
-        """Return the rate of a part of the model: molre, pooling, fusion, head or backbone."""
+        """Return the rate of a part of the model: molre, pooling, fusion, head, lora or backbone."""
         return {
             "molre": self.molre_learning_rate,
             "pooling": self.pooling_learning_rate,
             "fusion": self.head_learning_rate,
             "head": self.head_learning_rate,
-            "backbone": self.lora_learning_rate,
+            "lora": self.lora_learning_rate,
+            "backbone": self.backbone_learning_rate,
         }[part]
 
     def decay(self, part: str) -> float:
@@ -139,7 +145,8 @@ class OptimiserConfig(FrozenConfig):
             "pooling": self.pooling_weight_decay,
             "fusion": self.head_weight_decay,
             "head": self.head_weight_decay,
-            "backbone": self.lora_weight_decay,
+            "lora": self.lora_weight_decay,
+            "backbone": self.backbone_weight_decay,
         }[part]
         return self.weight_decay if own is None else own
 
@@ -208,6 +215,12 @@ class AugmentConfig(FrozenConfig):
         return values
 
 
+ROTATIONS_ONLY = AugmentConfig(
+    elastic_alpha=(0.0, 0.0), scale=(1.0, 1.0), brightness=(1.0, 1.0), noise_variance=(0.0, 0.0), mirror=0.0
+)
+"""Random rotations and nothing else, within the paper's angles."""
+
+
 class ScheduleConfig(FrozenConfig):
     """At least `min_epochs`; after that, stop once `patience` epochs brought no better mean validation AUC.
 
@@ -273,6 +286,9 @@ class TrainConfig(FrozenConfig):
         Where the configuration says nothing they are what the backbone asks for; see `for_backbone`.
     lora, augment
         End to end only; None leaves the backbone frozen, or the volumes as they are.
+    fine_tune
+        End to end only; ``full`` trains every parameter of the backbone, in a group of its own, and ``none`` does not.
+        Where the configuration says nothing it is what the backbone's publisher does; see `for_backbone`.
     """
 
     name: str = Field(default="phantom-demo", pattern=r"^[a-z0-9][a-z0-9-]{0,63}$")
@@ -289,6 +305,7 @@ class TrainConfig(FrozenConfig):
     molre: MoLRESettings | None = MoLRESettings()
     lora: LoraSettings | None = None
     augment: AugmentConfig | None = None
+    fine_tune: Literal["none", "full"] = "none"
     end_to_end: EndToEndConfig = EndToEndConfig()
     loss: LossConfig = LossConfig()
     optimiser: OptimiserConfig = OptimiserConfig()
@@ -323,6 +340,16 @@ class TrainConfig(FrozenConfig):
         return self
 
     @model_validator(mode="after")
+    def _whole_backbone_fits(self) -> Self:
+        if self.fine_tune == "full" and self.mode == "cached":
+            raise ValueError('fine_tune = "full" needs mode = "end_to_end": cached features are computed only once')
+        if self.fine_tune == "full" and self.lora is not None:
+            raise ValueError(
+                'fine_tune = "full" and lora exclude each other: either all of the backbone trains, or not'
+            )
+        return self
+
+    @model_validator(mode="after")
     def _reference_fits(self) -> Self:
         cohort = self.cohort
         if isinstance(cohort, ImportedCohortConfig):
@@ -338,7 +365,9 @@ class TrainConfig(FrozenConfig):
         return self
 
     def for_backbone(self, spec: BackboneSpec) -> Self:
-        """Return the run with the backbone's own preparation and head where nothing else was said.
+        """Return the run with the backbone's own preparation, head and protocol where nothing else was said.
+
+        The protocol is the published one of a network of volumes, for runs end to end; see `_with_protocol`.
 
         Raises
         ------
@@ -361,11 +390,52 @@ class TrainConfig(FrozenConfig):
                 hint="Set preprocessing.n_slices, or leave [preprocessing] out: the backbone's own is then used.",
                 code="training.volume_size",
             )
-        return whole
+        return whole if spec.training is None or self.mode == "cached" else whole._with_protocol(spec.training)
+
+    def _with_protocol(self, protocol: TrainingProtocol) -> Self:
+        """Follow a published protocol in every key that was not said.
+
+        A run that departs from it in what of the backbone trains (``[lora]``, or another `fine_tune`) departs from the
+        rest too: rates for a whole network are none for adapters.
+        """
+        says_what_trains = "fine_tune" in self.model_fields_set or self.lora is not None
+        if says_what_trains and self.fine_tune != protocol.fine_tune:
+            return self
+        update: dict[str, object] = {"fine_tune": protocol.fine_tune, "optimiser": self._published_optimiser(protocol)}
+        if self._leaves_batches_open() and protocol.batch_size is not None:
+            update["schedule"] = self.schedule.model_copy(update={"batch_size": protocol.batch_size})
+        if protocol.rotations_only and "augment" not in self.model_fields_set:
+            update["augment"] = ROTATIONS_ONLY
+        return self.model_copy(update=update)
+
+    def _published_optimiser(self, protocol: TrainingProtocol) -> OptimiserConfig:
+        rate = protocol.learning_rate
+        published: dict[str, float | None] = {
+            "backbone_learning_rate": rate,
+            "head_learning_rate": rate,
+            "pooling_learning_rate": rate,
+            "weight_decay": protocol.weight_decay,
+            "accumulate": protocol.accumulate if self._leaves_batches_open() else None,
+        }
+        said = self.optimiser.model_fields_set
+        unsaid = {key: value for key, value in published.items() if value is not None and key not in said}
+        return self.optimiser.model_copy(update=unsaid)
+
+    def _leaves_batches_open(self) -> bool:
+        """Whether the configuration says neither how large a batch is nor into how many parts it is split."""
+        said = {*self.schedule.model_fields_set, *self.optimiser.model_fields_set}
+        return not said & {"batch_size", "accumulate"}
 
     def digest(self) -> str:
-        """Return the sha256 of what decides the result; worker and thread counts do not."""
-        return config_digest(self, exclude={"workers", "threads"})
+        """Return the sha256 of what decides the result; worker and thread counts do not.
+
+        Nor do the keys of a backbone that trains whole where none does: such a run keeps the digest that it had before
+        there were any, and goes on from its checkpoint.
+        """
+        exclude: dict[str, bool | set[str]] = {"workers": True, "threads": True}
+        if self.fine_tune == "none":
+            exclude |= {"fine_tune": True, "optimiser": {"backbone_learning_rate", "backbone_weight_decay"}}
+        return config_digest(self, exclude)
 
 
 class RetrainConfig(FrozenConfig):
@@ -398,8 +468,8 @@ class RetrainConfig(FrozenConfig):
     )
 
 
-def config_digest(config: FrozenConfig, exclude: set[str] | None = None) -> str:
-    """Return the sha256 of a configuration's canonical JSON."""
+def config_digest(config: FrozenConfig, exclude: set[str] | Mapping[str, bool | set[str]] | None = None) -> str:
+    """Return the sha256 of a configuration's canonical JSON, without what is excluded."""
     return canonical_digest(config.model_dump(mode="json", exclude=exclude))
 
 

@@ -12,9 +12,12 @@ from pathlib import Path
 
 import torch
 
+from engine.errors import TrainingError
 from engine.inference.device import choose_device
 from engine.models.backbones.network import Backbone
 from engine.models.backbones.registry import BackboneRegistry, build_backbone
+from engine.models.backbones.weights import BackboneStore
+from engine.models.fine_tuning import Origin, store_fine_tuned, train_whole
 from engine.models.lora import adapter_state, apply_lora, lora_reference
 from engine.progress import NULL_CONTEXT, CancelOnly, Context
 from trainer.checkpoints import EpochRecord
@@ -63,6 +66,7 @@ def run_end_to_end(
     Cancelled
         When the context says so.
     """
+    _require_store(config, registry)
     team = open_team(config)
     backbone = adapted_backbone(config, registry)  # First: what does not fit is said before hours of preparation.
     prepared = _prepared_by_the_first(config, shards or out / PREPARED_FOLDER, team, context)
@@ -92,7 +96,9 @@ def open_team(config: TrainConfig) -> Team:
 
 
 def adapted_backbone(config: TrainConfig, registry: BackboneRegistry) -> Backbone:
-    """Make the backbone with untrained adapters, where there are to be some; they follow from the seed.
+    """Make the backbone with untrained adapters, where there are to be some, or with parameters that all train.
+
+    The adapters follow from the seed.
 
     Raises
     ------
@@ -104,7 +110,37 @@ def adapted_backbone(config: TrainConfig, registry: BackboneRegistry) -> Backbon
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
             apply_lora(backbone, config.lora)
+    if config.fine_tune == "full":
+        train_whole(backbone)
     return backbone
+
+
+def _require_store(config: TrainConfig, registry: BackboneRegistry) -> BackboneStore | None:
+    """Return where a backbone that trains whole will be kept; None where none does.
+
+    Raises
+    ------
+    TrainingError
+        If there is no such place.
+    """
+    if config.fine_tune == "none":
+        return None
+    if registry.store is None:
+        raise TrainingError(
+            f"A whole {config.backbone} is to be trained, but there is no folder of backbones to keep it in.",
+            hint="Name a folder for backbones, or train adapters: they are kept in the package.",
+            code="training.no_backbone_folder",
+        )
+    return registry.store
+
+
+def _changed_weights(backbone: Backbone, config: TrainConfig, registry: BackboneRegistry) -> str | None:
+    """Put the backbone's weights into the store and return their sha256; None where this run did not change them."""
+    store = _require_store(config, registry)
+    if store is None:
+        return None
+    origin = Origin(registry.weights_digest(config.backbone), f"{config.name} {config.version}", config.digest())
+    return store_fine_tuned(backbone, origin, registry, store).record.weights_digest
 
 
 def _prepared_by_the_first(config: TrainConfig, folder: Path, team: Team, context: Context) -> PreparedCohort:
@@ -186,6 +222,7 @@ def _written(
         result=result,
         lora=None if config.lora is None else lora_reference(backbone, config.lora),
         adapter=adapter_state(backbone),
+        weights_digest=_changed_weights(backbone, config, registry),
     )
     return write_results(outcome, out, registry)
 

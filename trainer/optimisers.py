@@ -1,6 +1,7 @@
 """AdamW with a learning rate and a weight decay for each part, and the gradient's length.
 
-The paper, section 2.2: 1e-3 for the classification head, 1e-4 for LoRA and MoLRE.
+The paper, section 2.2: 1e-3 for the classification head, 1e-4 for LoRA and MoLRE. A backbone that trains whole is a
+part of its own.
 """
 
 from __future__ import annotations
@@ -13,13 +14,16 @@ from torch import Tensor, nn
 from engine.errors import TrainingError
 from trainer.config import OptimiserConfig
 
-PARTS = ("molre", "pooling", "fusion", "head", "backbone")
-"""The parts of a model by the first component of a parameter's name; what trains in a backbone are its adapters."""
+PARTS = ("molre", "pooling", "fusion", "head", "lora", "backbone")
+"""The parts of a model by the first component of a parameter's name; a backbone's adapters are one, and its own
+parameters another. Checkpoints number parameters in this order."""
 
 
 def part_of(name: str) -> str:
     """Return the part that a parameter belongs to, by its name in a classifier or in a classifier with its backbone."""
     names = name.split(".")
+    if names[0] == "backbone":
+        return "lora" if {"lora_A", "lora_B"} & set(names) else "backbone"
     return names[1] if names[0] == "classifier" else names[0]
 
 

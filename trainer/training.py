@@ -117,7 +117,9 @@ class Outcome:
     cohort, data_digest
         Every study, and the sha256 of that list.
     lora, adapter
-        The backbone's adapters; None and empty where it stayed frozen.
+        The backbone's adapters; None and empty where there are none.
+    weights_digest
+        sha256 of the backbone's weights where the run changed them; None where they are those that it began with.
     """
 
     config: TrainConfig
@@ -129,6 +131,7 @@ class Outcome:
     result: FitResult
     lora: LoraReference | None = None
     adapter: Mapping[str, Tensor] = field(default_factory=dict)
+    weights_digest: str | None = None
 
 
 def write_results(outcome: Outcome, out: Path, registry: BackboneRegistry) -> Finished:
@@ -275,7 +278,7 @@ def _draft(outcome: Outcome, calibration: Sequence[FindingCalibration], registry
         notice=config.notice,
         backbone=BackboneReference(
             name=config.backbone,
-            weights_digest=registry.weights_digest(config.backbone),
+            weights_digest=outcome.weights_digest or registry.weights_digest(config.backbone),
             feature_width=spec.feature_width,
         ),
         finding_keys=loaded.keys,

@@ -171,7 +171,7 @@ def _called_modules(network: nn.Module, spec: BackboneSpec, names: Iterable[str]
     """Run the network once on shapes alone, or where it needs values on one black picture; the modules it called."""
     shape = (1, len(spec.mean), *spec.native_size)
     try:
-        return _calls(_on_meta(network), torch.zeros(shape, device="meta"), names)
+        return _calls(on_meta(network), torch.zeros(shape, device="meta"), names)
     except RuntimeError:
         parameter = next(network.parameters())
         if parameter.device.type == "meta":
@@ -194,8 +194,8 @@ def _calls(network: nn.Module, x: Tensor, names: Iterable[str]) -> set[str]:
     return called
 
 
-def _on_meta(network: nn.Module) -> nn.Module:
-    """Return a copy that has the shapes of all tensors and the values of none: it costs no memory."""
+def on_meta(network: nn.Module) -> nn.Module:
+    """Return a frozen copy that has the shapes of all tensors and the values of none: it costs no memory."""
     memo: dict[int, object] = {}
     for module in network.modules():
         for tensor in (*module.parameters(recurse=False), *vars(module).values()):

@@ -34,12 +34,17 @@ def test_every_part_has_its_rate_and_its_decay() -> None:
         assert found[id(parameter)] == expected[name.split(".")[0]], name
 
 
-def test_adapters_of_the_backbone_have_the_adapters_rate() -> None:
-    model = nn.ModuleDict({"backbone": nn.Linear(2, 2), "classifier": _classifier()})
-    model["backbone"].weight.requires_grad_(False)
-    groups = make_optimiser(model, OptimiserConfig(lora_learning_rate=3e-4, lora_weight_decay=0.0)).param_groups
-    assert [len(group["params"]) for group in groups][-1] == 1
-    assert (groups[-1]["lr"], groups[-1]["weight_decay"]) == (3e-4, 0.0)
+def test_adapters_of_the_backbone_have_the_adapters_rate_and_the_backbones_own_weights_another() -> None:
+    adapted = nn.ModuleDict({"layer": nn.ModuleDict({"lora_A": nn.Linear(2, 2, bias=False), "base": nn.Linear(2, 2)})})
+    model = nn.ModuleDict({"backbone": adapted, "classifier": _classifier()})
+    config = OptimiserConfig(lora_learning_rate=3e-4, lora_weight_decay=0.0, backbone_weight_decay=0.3)
+    *_, lora, backbone = make_optimiser(model, config).param_groups
+    assert [(len(group["params"]), group["lr"], group["weight_decay"]) for group in (lora, backbone)] == [
+        (1, 3e-4, 0.0),
+        (2, 1e-5, 0.3),
+    ]
+    adapted["layer"]["base"].requires_grad_(False)
+    groups = make_optimiser(model, config).param_groups
     assert sorted(group["lr"] for group in groups) == [1e-4, 3e-4, 1e-3, 1e-3, 1e-3]
 
 

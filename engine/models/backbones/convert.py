@@ -6,10 +6,7 @@ import hashlib
 import json
 import math
 import os
-import shutil
-import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,7 +18,7 @@ from engine.models.backbones.checkpoint import Checkpoint, n_bytes, open_checkpo
 from engine.models.backbones.conversion import ConversionPlan, Shapes, check_plan, converted
 from engine.models.backbones.registry import BackboneRegistry
 from engine.models.backbones.spec import BackboneEntry, Config, resolved_facts
-from engine.models.backbones.weights import RECORD_FILE, WEIGHTS_FILE, BackboneRecord, BackboneStore, StoredBackbone
+from engine.models.backbones.weights import WEIGHTS_FILE, BackboneRecord, BackboneStore, StoredBackbone
 from engine.progress import NULL_CONTEXT, Context
 
 if TYPE_CHECKING:
@@ -88,9 +85,8 @@ def convert_checkpoint(
     with open_checkpoint(path) as checkpoint:
         plan = _checked_plan(entry, checkpoint, config, path)
         published_digest = source_digest(path, context)
-        with _new_folder(store) as temporary:
-            weights = temporary / WEIGHTS_FILE
-            weights_digest = _write_weights(weights, plan, checkpoint, context)
+        with store.new_folder() as temporary:
+            weights_digest = _write_weights(temporary / WEIGHTS_FILE, plan, checkpoint, context)
             record = BackboneRecord(
                 name=name,
                 weights_digest=weights_digest,
@@ -103,14 +99,7 @@ def convert_checkpoint(
                 facts=resolved_facts(spec),
                 n_parameters=sum(math.prod(shape) for shape in _made_shapes(plan, checkpoint).values()),
             )
-            (temporary / RECORD_FILE).write_text(record.model_dump_json(indent=2) + "\n", encoding="utf-8")
-            folder = store.folder(name, weights_digest)
-            if not folder.exists():
-                temporary.rename(folder)
-    stored = store.find(name, weights_digest)
-    if stored is None:
-        raise _not_stored(store.folder(name, weights_digest), "what is there already is damaged; delete it first")
-    return stored
+            return store.keep(temporary, record)
 
 
 def read_config(path: Path) -> dict[str, Any]:
@@ -253,34 +242,9 @@ def _digest(path: Path, context: Context) -> str:
     return digest.hexdigest()
 
 
-@contextmanager
-def _new_folder(store: BackboneStore) -> Iterator[Path]:
-    """Give a temporary folder inside the store that is gone afterwards, unless it was renamed."""
-    temporary: Path | None = None
-    try:
-        store.root.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=".converting-", dir=store.root))
-        temporary.chmod(0o755)
-        yield temporary
-    except OSError as error:
-        raise _not_stored(store.root, error.strerror or type(error).__name__) from error
-    finally:
-        if temporary is not None:
-            shutil.rmtree(temporary, ignore_errors=True)
-
-
 def _bad_config(path: Path, reason: str) -> PackageError:
     return PackageError(
         f"The configuration {path} cannot be used: {reason}.",
         hint="Give the config.json that was published beside the weights.",
         code="backbone.config",
-    )
-
-
-def _not_stored(folder: Path, reason: str) -> PackageError:
-    return PackageError(
-        f"The backbone was not stored in {folder}: {reason}.",
-        hint="Make room, check the folder's permissions, or choose another with --out DIR.",
-        code="backbone.not_stored",
-        kind="environment",
     )

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from engine.models.backbones._atlas_config import AtlasShape, read_config
 from engine.models.backbones.conversion import ConversionPlan, Shapes, same
-from engine.models.backbones.spec import BackboneEntry, BackboneSpec, Config
+from engine.models.backbones.spec import BackboneEntry, BackboneSpec, Config, TrainingProtocol
 from engine.preprocess.spec import PreprocessSpec
 
 if TYPE_CHECKING:
@@ -66,6 +66,21 @@ are shared among the stages and the number of heads are assumed; neither changes
 and tests only: weights are always built from the file beside them."""
 
 
+TRAINING = TrainingProtocol(
+    source="Agrawal et al., arXiv:2511.17803, section A.5; the decay from the configurations in their pillar-finetune",
+    fine_tune="full",
+    learning_rate=1e-5,
+    weight_decay=0.0,
+    batch_size=32,
+    accumulate=4,
+    rotations_only=True,
+)
+"""How its authors fine-tuned it on the head CT of RSNA 2019: AdamW at a fixed rate of 1e-5, batches of 8 accumulated
+over 4, random rotations. That section names neither the loss, nor the angles, nor a weight decay. The configurations of
+the published fine-tuning code, which are of chest CT, have a decay of 0, and the paper's Table 2 says that the whole
+network trains."""
+
+
 def preprocessing(volume: tuple[int, int, int]) -> PreprocessSpec:
     """Return how a study is prepared for a network of these slices, rows and columns."""
     slices, rows, columns = volume
@@ -99,6 +114,7 @@ SPEC = BackboneSpec(
     size_rule="fixed",
     paper_row="Pillar0-HeadCT",
     preprocessing=preprocessing((128, 256, 256)),
+    training=TRAINING,
 )
 
 

@@ -171,9 +171,12 @@ def build_backbone(name: str, registry: BackboneRegistry | None = None, weights_
 def _no_weights(entry: BackboneEntry, wanted: str | None, bundled: str | None) -> PackageError:
     which = "" if wanted is None else f" with sha256 {wanted[:12]}…"
     here = "" if bundled is None else f"; those installed here are {bundled[:12]}…"
+    # Nothing here says whether a digest is of published weights or of fine-tuned ones.
+    copied = "" if wanted is None else "; weights that a run fine-tuned are a folder to be copied from where it ran"
+    command = f"models convert FILE --backbone {entry.spec.name}"
     return PackageError(
         f"The weights of {entry.spec.display_name}{which} are not on this computer{here}.",
-        hint=f"Get them ({entry.spec.origin}) and convert them: models convert FILE --backbone {entry.spec.name}",
+        hint=f"Get them ({entry.spec.origin}) and convert them: {command}{copied}",
         code="backbone.weights_missing",
         kind="environment",
     )

@@ -18,6 +18,35 @@ Config = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
+class TrainingProtocol:
+    """How a network of volumes is trained further, as far as that is published; a run end to end follows it.
+
+    Attributes
+    ----------
+    source
+        Where it is stated.
+    fine_tune
+        ``full`` trains every parameter of the network, ``none`` leaves it frozen.
+    learning_rate
+        One for network, pooling and head, constant; None: not published.
+    weight_decay
+        Of all of them; None: not published.
+    batch_size, accumulate
+        Studies a step, and into how many parts they are split; None: not published.
+    rotations_only
+        True where random rotations are the only augmentation; False: not published.
+    """
+
+    source: str
+    fine_tune: Literal["none", "full"]
+    learning_rate: float | None = None
+    weight_decay: float | None = None
+    batch_size: int | None = None
+    accumulate: int | None = None
+    rotations_only: bool = False
+
+
+@dataclass(frozen=True)
 class BackboneSpec:
     """The facts about one pretrained network.
 
@@ -59,6 +88,8 @@ class BackboneSpec:
         True where the published network's code is not public and this is another one of its size.
     preprocessing
         How volumes are prepared for it unless a package says otherwise.
+    training
+        The published protocol of a network of volumes; None: the paper's own, as for every network of slices.
     """
 
     name: str
@@ -81,6 +112,7 @@ class BackboneSpec:
     fusion_hidden: int | None = None
     stand_in: bool = False
     preprocessing: PreprocessSpec = field(default_factory=PreprocessSpec)
+    training: TrainingProtocol | None = None
 
     def input_size(self, size: tuple[int, ...]) -> tuple[int, ...]:
         """Return the size at which the network sees a prepared picture or volume of `size`."""

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -31,7 +33,8 @@ class BackboneRecord(FrozenConfig):
     weights_digest
         sha256 of the stored weights file; manifests refer to it.
     source_name, source_digest
-        File name (without folders) and sha256 of the published file that it was made from.
+        File name (without folders) and sha256 of the published file that it was made from. Of fine-tuned weights: the
+        run's name, and the sha256 of its configuration.
     licence, origin
         As the user confirmed them.
     accepted
@@ -42,6 +45,9 @@ class BackboneRecord(FrozenConfig):
         What the configuration decided: see `engine.models.backbones.spec.resolved_facts`.
     n_parameters
         Number of values in the stored file.
+    parent_digest
+        sha256 of the weights that a run fine-tuned these from; None for published ones. Fine-tuned weights are used
+        only where they are asked for by their digest.
     """
 
     schema_version: int = Field(default=1, ge=1, le=1)
@@ -55,6 +61,7 @@ class BackboneRecord(FrozenConfig):
     config: Mapping[str, Any] | None = None
     facts: Mapping[str, Any] = Field(default_factory=dict)
     n_parameters: int = Field(ge=1)
+    parent_digest: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
 
 
 @dataclass(frozen=True)
@@ -91,10 +98,12 @@ class BackboneStore:
         return tuple(item for item in self._read_all() if isinstance(item, PackageError))
 
     def find(self, name: str, weights_digest: str | None = None) -> StoredBackbone | None:
-        """Return the weights with this digest, or the newest of this name; None where there are none."""
+        """Return the weights with this digest, or the newest published ones of this name; None where there are none."""
         matching = [item for item in self.list() if item.record.name == name]
         if weights_digest is not None:
             matching = [item for item in matching if item.record.weights_digest == weights_digest]
+        else:
+            matching = [item for item in matching if item.record.parent_digest is None]
         return matching[0] if matching else None
 
     def remove(self, stored: StoredBackbone) -> None:
@@ -115,6 +124,46 @@ class BackboneStore:
                 kind="environment",
             ) from error
 
+    @contextmanager
+    def new_folder(self) -> Iterator[Path]:
+        """Give a temporary folder inside the store that is gone afterwards, unless it was renamed.
+
+        Raises
+        ------
+        PackageError
+            If the store cannot be written (kind ``environment``).
+        """
+        temporary: Path | None = None
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+            temporary = Path(tempfile.mkdtemp(prefix=".converting-", dir=self.root))
+            temporary.chmod(0o755)
+            yield temporary
+        except OSError as error:
+            raise not_stored(self.root, error.strerror or type(error).__name__) from error
+        finally:
+            if temporary is not None:
+                shutil.rmtree(temporary, ignore_errors=True)
+
+    def keep(self, temporary: Path, record: BackboneRecord) -> StoredBackbone:
+        """Write the record beside the weights in a folder of `new_folder`, and give it its name.
+
+        Weights that are there already are left as they are, terms included.
+
+        Raises
+        ------
+        PackageError
+            If what is there already is damaged.
+        """
+        (temporary / RECORD_FILE).write_text(record.model_dump_json(indent=2) + "\n", encoding="utf-8")
+        folder = self.folder(record.name, record.weights_digest)
+        if not folder.exists():
+            temporary.rename(folder)
+        stored = self.find(record.name, record.weights_digest)
+        if stored is None:
+            raise not_stored(folder, "what is there already is damaged; delete it first")
+        return stored
+
     def _read_all(self) -> tuple[StoredBackbone | PackageError, ...]:
         if not self.root.is_dir():
             return ()
@@ -134,6 +183,16 @@ def _read_folder(folder: Path) -> StoredBackbone | PackageError:
     except ValueError:
         return _broken(folder, f"{RECORD_FILE} is not valid JSON")
     return StoredBackbone(folder, record)
+
+
+def not_stored(folder: Path, reason: str) -> PackageError:
+    """Return the error for weights that could not be added."""
+    return PackageError(
+        f"The backbone was not stored in {folder}: {reason}.",
+        hint="Make room, check the folder's permissions, or choose another with --out DIR.",
+        code="backbone.not_stored",
+        kind="environment",
+    )
 
 
 def _broken(folder: Path, reason: str) -> PackageError:
