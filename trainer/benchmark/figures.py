@@ -42,6 +42,9 @@ _STYLE: Any = {
 }
 _BAR = 0.38
 _RADAR_STEP = 0.1
+# Inches: width and height of the picture, side of the radar, and what lies under it: names, legend, footnote.
+_RADAR_SIZE = (15.0, 16.2, 8.7)
+_RADAR_BOTTOM = 3.9
 _LABEL_GAP = 0.02
 
 
@@ -120,8 +123,10 @@ def draw_figure3(report: BenchmarkReport, row: ModelRow) -> Figure:
     """Draw every finding's AUC on a spoke of its own, base against mixture; one with too few cases has no point."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(15.0, 15.6))
-    axes: Any = figure.add_axes((0.20, 0.19, 0.60, 0.577), projection="polar")
+    width, height, side = _RADAR_SIZE
+    figure = Figure(figsize=(width, height))
+    place = ((1.0 - side / width) / 2, _RADAR_BOTTOM / height, side / width, side / height)
+    axes: Any = figure.add_axes(place, projection="polar")
     axes.set_theta_zero_location("N")
     axes.set_theta_direction(-1)
     angles_C = np.linspace(0.0, 2.0 * math.pi, len(report.keys), endpoint=False)
@@ -132,7 +137,7 @@ def draw_figure3(report: BenchmarkReport, row: ModelRow) -> Figure:
     _ring(axes, angles_C, molre, (arm_title(row.block.molre), MOLRE_COLOUR, "-", "s"))
     _spoke_names(axes, report, angles_C, lowest)
     figure.suptitle(_title(f"AUC of every finding: {row.title}", report), fontsize=15, y=0.985)
-    axes.legend(loc="lower center", bbox_to_anchor=(0.5, -0.33), ncols=2, frameon=False, fontsize=13)
+    figure.legend(loc="lower center", bbox_to_anchor=(0.5, 0.03), ncols=2, frameon=False, fontsize=13)
     figure.text(0.5, 0.012, _footnote(report), ha="center", fontsize=10.5, color=GREY)
     return figure
 
@@ -140,8 +145,12 @@ def draw_figure3(report: BenchmarkReport, row: ModelRow) -> Figure:
 def _grid(axes: Any, angles_C: NDArray[np.float64], lowest: float) -> None:
     axes.set_ylim(lowest, 1.0)
     rings = [round(value, 2) for value in np.arange(lowest, 1.0 + 1e-9, _RADAR_STEP)]
-    axes.set_yticks(rings, [f"{value:.1f}" for value in rings], fontsize=10, color="black")
-    axes.set_rlabel_position(math.degrees(angles_C[1]) / 2 if len(angles_C) > 1 else 0.0)
+    axes.set_yticks(rings, [""] * len(rings))
+    between = angles_C[1] / 2 if len(angles_C) > 1 else 0.0
+    box = {"boxstyle": "round,pad=0.1", "facecolor": "white", "edgecolor": "none", "alpha": 0.8}
+    for value in rings[1:]:
+        height = "top" if value == rings[-1] else "center"
+        axes.text(between, value, f"{value:.1f}", ha="center", va=height, fontsize=10, bbox=box, zorder=5)
     axes.set_xticks(angles_C, [""] * len(angles_C))
     axes.grid(color="#C8C8C8", linewidth=0.5)
     axes.spines["polar"].set_color("#A0A0A0")
