@@ -6,15 +6,17 @@ rates' are functions of the counters; the random generators' states are kept alt
 
 from __future__ import annotations
 
+import errno
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from engine.errors import TrainingError
@@ -110,8 +112,16 @@ def save_checkpoint(path: Path, state: RunState, trained: Trained) -> None:
         "steps": state.steps,
         "losses": state.losses,
     }
-    copies = {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}
-    write_atomically(path, save(copies, metadata={"state": json.dumps(header)}))
+    plain = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+    write_atomically(path, partial(_write, plain, {"state": json.dumps(header)}))
+
+
+def _write(tensors: Mapping[str, Tensor], metadata: dict[str, str], path: Path) -> None:
+    """Write tensor by tensor: a backbone that trains whole is not to lie in memory once more."""
+    try:
+        save_file(dict(tensors), path, metadata)
+    except SafetensorError as error:
+        raise OSError(errno.EIO, "the disk is full, or the file cannot be written") from error
 
 
 def load_checkpoint(path: Path, run_digest: str, trained: Trained, required: bool = False) -> RunState | None:

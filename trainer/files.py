@@ -5,13 +5,22 @@ from __future__ import annotations
 import json
 import os
 import secrets
+from collections.abc import Callable
 from pathlib import Path
 
 from engine.errors import TrainingError
 
 
-def write_atomically(path: Path, data: bytes) -> None:
+def write_atomically(path: Path, data: bytes | Callable[[Path], None]) -> None:
     """Write beside the target, then rename over it.
+
+    Parameters
+    ----------
+    path
+        The target.
+    data
+        Its content, or, where that is large, a function that writes it to the path that it is given, and raises OSError
+        if it cannot.
 
     Raises
     ------
@@ -31,11 +40,14 @@ def write_atomically(path: Path, data: bytes) -> None:
         ) from error
 
 
-def _write_and_rename(temporary: Path, path: Path, data: bytes) -> None:
+def _write_and_rename(temporary: Path, path: Path, data: bytes | Callable[[Path], None]) -> None:
     """Leave the whole file or, however this ends, nothing."""
     try:
-        with temporary.open("wb") as stream:
-            stream.write(data)
+        if callable(data):
+            data(temporary)
+        with temporary.open("r+b" if callable(data) else "wb") as stream:
+            if not callable(data):
+                stream.write(data)
             stream.flush()
             os.fsync(stream.fileno())
         temporary.replace(path)
