@@ -253,7 +253,7 @@ class EndToEndConfig(FrozenConfig):
     studies_per_shard
         Prepared volumes in one file.
     read_ahead
-        Steps that are read and augmented before they are needed.
+        Parts of steps (whole steps where nothing is accumulated) that are read and augmented before they are needed.
     device
         ``auto`` takes a GPU where there is one.
     precision

@@ -6,9 +6,10 @@ Shapes: B studies, C findings, N all studies.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Literal, cast
 
@@ -38,8 +39,8 @@ from trainer.losses import prevalence_weights
 from trainer.optimisers import clip_gradients, make_optimiser
 from trainer.sampling import epoch_order, repeat_factors
 from trainer.schedules import RateSchedule
-from trainer.sources import CachedSource, StudySource
-from trainer.steps import BatchPlan, Objective, Part, backward_part, epoch_steps, label_losses
+from trainer.sources import CachedSource, StudyBatch, StudySource
+from trainer.steps import BatchPlan, Objective, Part, ahead, backward_part, epoch_parts, label_losses, step_loss
 from trainer.team import Alone, Team
 
 # Enough to rank two epochs of one run by, though not to report: see evaluate.MIN_CASES.
@@ -65,7 +66,7 @@ class FitSettings:
     checkpoint_steps
         A checkpoint inside an epoch after so many steps; None writes one after each epoch only.
     read_ahead
-        How many steps are read before they are needed.
+        How many parts of steps are read before they are needed.
     must_resume
         Refuse to begin anew.
     """
@@ -169,7 +170,9 @@ class Run:
         self._team = team
         self._model = model
         self._shared = team.shared(model)
-        self._objective = Objective(settings.loss, _alpha(train, settings.loss), settings.reviewed_weight)
+        self._objective = Objective(
+            settings.loss, _alpha(train, settings.loss).to(team.device), settings.reviewed_weight
+        )
         decay = settings.optimiser.average_decay
         average = None if decay is None else WeightAverage(model, decay)
         self._trained = Trained(model, make_optimiser(model, settings.optimiser), average)
@@ -229,36 +232,42 @@ class Run:
                 self._save(checkpoint, state)
         return float(np.mean(state.losses))
 
-    def epoch(self, number: int, first: int = 0) -> Iterator[list[Part]]:
-        """Yield what this process computes in every step of an epoch, from step number `first`."""
+    def epoch(self, number: int, first: int = 0) -> Iterator[Iterator[Part]]:
+        """Yield every step of an epoch, from step number `first`: its parts that this process computes, to be used up.
+
+        A part is read when it is asked for, or a little before: memory never holds all parts of a step.
+        """
         settings = self.settings
         self._shared.train()
         order = epoch_order(len(self._train.labels_NC), settings.seed, number, self._factors_N)
         plan = BatchPlan(settings.batch_size, settings.optimiser.accumulate, settings.read_ahead, settings.seed)
         weight = settings.reviewed_weight
-        return self._timed(epoch_steps(self._train, order.tolist(), number, first, plan, weight, self._team))
+        parts = self._timed(epoch_parts(self._train, order.tolist(), number, first, plan, weight, self._team))
+        for _ in range(first * plan.batch_size, len(order), plan.batch_size):
+            yield _one_step(parts)
 
-    def _timed(self, steps: Iterator[list[Part]]) -> Iterator[list[Part]]:
+    def _timed(self, parts: Iterator[Part]) -> Iterator[Part]:
         while True:
             asked_s = time.perf_counter()
-            parts = next(steps, None)
+            part = next(parts, None)
             self.waited_s += time.perf_counter() - asked_s
-            if parts is None:
+            if part is None:
                 return
-            yield parts
+            yield part
 
-    def step(self, parts: Sequence[Part], steps_before: int = 0) -> float:
+    def step(self, parts: Iterable[Part], steps_before: int = 0) -> float:
         """Take one step of the optimiser; return the loss of the whole batch."""
         trained = self._trained
         self._schedule.set_for(steps_before)
         trained.optimiser.zero_grad(set_to_none=True)
-        own = sum(backward_part(self._shared, part, self._objective, self._team) for part in parts)
-        names = [name for part in parts for name in part.batch.identifiers]
+        done = [backward_part(self._shared, part, self._objective, self._team) for part in parts]
+        loss = step_loss(done, self._team)
+        names = [name for part in done for name in part.identifiers]
         clip_gradients(self._model.parameters(), self.settings.optimiser.clip_norm, names)
         trained.optimiser.step()
         if trained.average is not None:
             trained.average.update()
-        return float(sum(self._team.gathered(own)))
+        return loss
 
     @torch.no_grad()
     def _score(self) -> tuple[float, float | None]:
@@ -275,14 +284,19 @@ class Run:
         return total / max(known, 1), scores.mean_auc
 
     def _gathered_predictions(self) -> Iterator[tuple[list[int], float, int, NDArray[np.float32]]]:
-        numbers, size = list(range(len(self._validate.labels_NC))), self.settings.batch_size
+        # As many studies at once as a step computes at once: memory that holds one holds the other.
+        numbers, size = list(range(len(self._validate.labels_NC))), self._part_size()
         batches = [numbers[start : start + size] for start in range(0, len(numbers), size)]
-        own = [self._prediction(chosen) for chosen in batches[self._team.rank :: self._team.size]]
+        batches = batches[self._team.rank :: self._team.size]
+        read = ahead((partial(self._validate.batch, chosen) for chosen in batches), self.settings.read_ahead)
+        own = [self._prediction(chosen, batch) for chosen, batch in zip(batches, read, strict=True)]
         for predictions in self._team.gathered(own):
             yield from predictions
 
-    def _prediction(self, chosen: list[int]) -> tuple[list[int], float, int, NDArray[np.float32]]:
-        batch = self._validate.batch(chosen)
+    def _part_size(self) -> int:
+        return -(-self.settings.batch_size // (self.settings.optimiser.accumulate * self._team.size))
+
+    def _prediction(self, chosen: list[int], batch: StudyBatch) -> tuple[list[int], float, int, NDArray[np.float32]]:
         with self._team.computing():
             logits_BC = self._model(batch).float()
         alpha_C = self._objective.alpha_C
@@ -306,6 +320,14 @@ class Run:
     def _n_steps(self) -> int:
         shown = len(self._train.labels_NC) if self._factors_N is None else float(self._factors_N.sum())
         return self.settings.max_epochs * int(np.ceil(shown / self.settings.batch_size))
+
+
+def _one_step(parts: Iterator[Part]) -> Iterator[Part]:
+    """Yield parts up to the last one of a step."""
+    for part in parts:
+        yield part
+        if part.last:
+            return
 
 
 def _remember_best(state: RunState, record: EpochRecord, model: nn.Module, settings: FitSettings) -> None:

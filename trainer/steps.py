@@ -6,10 +6,12 @@ Legend: B study, C finding, N all studies.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -21,6 +23,8 @@ from trainer.datasets import UNKNOWN
 from trainer.losses import focal_loss, mean_over_known
 from trainer.sources import Draw, StudyBatch, StudySource
 from trainer.team import Team
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,13 +47,30 @@ class Part:
     total_weight
         Weight of all known labels of the whole batch.
     last
-        Whether gradients are exchanged after it.
+        Whether its step ends with it; gradients are exchanged then.
     """
 
     batch: StudyBatch
     share: float
     total_weight: Tensor
     last: bool
+
+
+@dataclass(frozen=True, eq=False)
+class PartLoss:
+    """What a part came to, on the device that computed it: asking for a number there would stop it until it has come.
+
+    Attributes
+    ----------
+    loss
+        The part's share of the batch's loss, a scalar.
+    finite_B
+        Whether each study's loss is finite.
+    """
+
+    identifiers: tuple[str, ...]
+    loss: Tensor
+    finite_B: Tensor
 
 
 def label_losses(logits_BC: Tensor, batch: StudyBatch, objective: Objective) -> Tensor:
@@ -59,17 +80,39 @@ def label_losses(logits_BC: Tensor, batch: StudyBatch, objective: Objective) -> 
     return focal_loss(logits_BC, batch.targets_BC, batch.known_BC, alpha_BC, objective.loss.gamma)
 
 
-def require_finite(loss_BC: Tensor, identifiers: Sequence[str], team: Team) -> None:
-    """Refuse a loss that is not finite, in every process at once.
+def backward_part(model: nn.Module, part: Part, objective: Objective, team: Team) -> PartLoss:
+    """Add the gradient of a part of a batch."""
+    batch = part.batch
+    with nullcontext() if part.last else team.apart(model):
+        with team.computing():
+            logits_BC = model(batch)
+        loss_BC = label_losses(logits_BC.float(), batch, objective)
+        weight_B = torch.where(batch.reviewed_B, objective.reviewed_weight, 1.0)
+        loss = mean_over_known(loss_BC, batch.known_BC, weight_B, part.total_weight)
+        # Processes' gradients are averaged, but the batch's loss is the sum over its parts.
+        team.backward(loss * (part.share * team.size) if team.size > 1 or not part.share else loss)
+    finite_B = torch.isfinite(loss_BC.detach()).all(dim=1)
+    return PartLoss(batch.identifiers, loss.detach() * part.share, finite_B)
+
+
+def step_loss(parts: Sequence[PartLoss], team: Team) -> float:
+    """Return the loss of the whole batch, the same in every process.
 
     Raises
     ------
     TrainingError
-        If one is: one such step would spoil every weight for good. The studies are named.
+        In every process, if the loss of a study of any of them is not finite: the step would spoil every weight for
+        good. The studies are named.
     """
-    finite_B = torch.isfinite(loss_BC).all(dim=1).tolist()
-    own = [name for name, finite in zip(identifiers, finite_B, strict=True) if not finite]
-    named = [name for names in team.gathered(own) for name in names]
+    own = sum(float(part.loss) for part in parts)
+    bad = [
+        name
+        for part in parts
+        for name, finite in zip(part.identifiers, part.finite_B.tolist(), strict=True)
+        if not finite
+    ]
+    gathered = team.gathered((own, bad))
+    named = [name for _, names in gathered for name in names]
     if named:
         raise TrainingError(
             f"The loss is not finite for {', '.join(named[:3])}"
@@ -77,21 +120,7 @@ def require_finite(loss_BC: Tensor, identifiers: Sequence[str], team: Team) -> N
             hint="Leave the study out, or lower the learning rates.",
             code="training.non_finite_loss",
         )
-
-
-def backward_part(model: nn.Module, part: Part, objective: Objective, team: Team) -> float:
-    """Add the gradient of a part of a batch; return its share of the batch's loss."""
-    batch = part.batch
-    with nullcontext() if part.last else team.apart(model):
-        with team.computing():
-            logits_BC = model(batch)
-        loss_BC = label_losses(logits_BC.float(), batch, objective)
-        require_finite(loss_BC, batch.identifiers, team)
-        weight_B = torch.where(batch.reviewed_B, objective.reviewed_weight, 1.0)
-        loss = mean_over_known(loss_BC, batch.known_BC, weight_B, part.total_weight)
-        # Processes' gradients are averaged, but the batch's loss is the sum over its parts.
-        team.backward(loss * (part.share * team.size) if team.size > 1 or not part.share else loss)
-    return float(loss.detach()) * part.share
+    return float(sum(loss for loss, _ in gathered))
 
 
 def total_weight(source: StudySource, studies: Sequence[int], reviewed_weight: float) -> Tensor:
@@ -103,7 +132,7 @@ def total_weight(source: StudySource, studies: Sequence[int], reviewed_weight: f
 
 @dataclass(frozen=True)
 class BatchPlan:
-    """How an epoch is cut: studies a step, parts of a batch one after the other, steps read ahead, the run's seed."""
+    """How an epoch is cut: studies a step, parts of a batch one after the other, parts read ahead, the run's seed."""
 
     batch_size: int
     accumulate: int
@@ -111,7 +140,7 @@ class BatchPlan:
     seed: int
 
 
-def epoch_steps(
+def epoch_parts(
     source: StudySource,
     order: Sequence[int],
     epoch: int,
@@ -119,26 +148,32 @@ def epoch_steps(
     plan: BatchPlan,
     reviewed_weight: float,
     team: Team,
-) -> Iterator[list[Part]]:
-    """Yield this process's parts of every step of an epoch, from step number `first`.
+) -> Iterator[Part]:
+    """Yield this process's parts of all steps of an epoch, from step number `first`; `Part.last` ends a step.
 
-    They are read in a thread of their own, `plan.read_ahead` steps before they are needed, in order: what is read does
-    not depend on when.
+    No more than `plan.read_ahead` of them wait in memory, however many make a step.
     """
-    steps = _jobs(source, order, epoch, first, plan, reviewed_weight, team)
-    if not plan.read_ahead:
-        for step in steps:
-            yield [_read(source, *job) for job in step]
+    jobs = _jobs(source, order, epoch, first, plan, reviewed_weight, team)
+    return ahead((partial(_read, source, *job) for job in jobs), plan.read_ahead)
+
+
+def ahead(calls: Iterable[Callable[[], T]], n: int) -> Iterator[T]:
+    """Yield what the calls return, in their order; up to `n` of them are made in a thread before they are asked for.
+
+    What is read does not depend on when: nothing that is drawn for a study is drawn from a shared generator.
+    """
+    if not n:
+        yield from (call() for call in calls)
         return
     with ThreadPoolExecutor(1, thread_name_prefix="read-ahead") as pool:
-        waiting: deque[list[Future[Part]]] = deque()
+        waiting: deque[Future[T]] = deque()
         try:
-            for step in steps:
-                waiting.append([pool.submit(_read, source, *job) for job in step])
-                if len(waiting) > plan.read_ahead:
-                    yield [part.result() for part in waiting.popleft()]
+            for call in calls:
+                waiting.append(pool.submit(call))
+                if len(waiting) > n:
+                    yield waiting.popleft().result()
             while waiting:
-                yield [part.result() for part in waiting.popleft()]
+                yield waiting.popleft().result()
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
 
@@ -154,19 +189,17 @@ def _jobs(
     plan: BatchPlan,
     reviewed_weight: float,
     team: Team,
-) -> Iterator[list[Job]]:
+) -> Iterator[Job]:
     """List what this process reads: of the parts of every batch, those that fall to it."""
     for start in range(first * plan.batch_size, len(order), plan.batch_size):
         places = np.arange(start, min(start + plan.batch_size, len(order)))
         weight = total_weight(source, [order[int(place)] for place in places], reviewed_weight)
         pieces = np.array_split(places, plan.accumulate * team.size)[team.rank :: team.size]
-        step: list[Job] = []
         for number, piece in enumerate(pieces):
             shown = piece if len(piece) else places[:1]
             draw = Draw(plan.seed, epoch, tuple(int(place) for place in shown))
             share = 1.0 if len(piece) else 0.0
-            step.append(([order[int(place)] for place in shown], draw, share, weight, number == len(pieces) - 1))
-        yield step
+            yield [order[int(place)] for place in shown], draw, share, weight, number == len(pieces) - 1
 
 
 def _read(source: StudySource, studies: list[int], draw: Draw, share: float, weight: Tensor, last: bool) -> Part:
