@@ -87,7 +87,7 @@ def open_team(config: TrainConfig) -> Team:
         If accelerate was asked for something that the trainer does not do.
     """
     chosen = config.end_to_end
-    launch = Launch.of(os.environ, chosen.precision)
+    launch = Launch.of(os.environ, chosen.precision, whole=config.fine_tune == "full")
     if launch.size == 1 and chosen.precision == "no":
         return Alone(choose_device(chosen.device))
     from trainer.accelerated import AcceleratedTeam  # It takes seconds to import.

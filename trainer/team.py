@@ -113,7 +113,7 @@ class Launch:
     sharded: bool
 
     @classmethod
-    def of(cls, environment: Mapping[str, str], precision: str) -> Self:
+    def of(cls, environment: Mapping[str, str], precision: str, whole: bool = False) -> Self:
         """Read what torchrun or ``accelerate launch`` left in the environment.
 
         Parameters
@@ -122,6 +122,8 @@ class Launch:
             Such as `os.environ`.
         precision
             What the configuration of the run says.
+        whole
+            Whether the run trains all of the backbone.
 
         Raises
         ------
@@ -146,6 +148,11 @@ class Launch:
             raise _not_done(
                 "FSDP, but there is only one process to cut the backbone for",
                 "Say --num_processes with 2 or more, or leave --use_fsdp out.",
+            )
+        if sharded and whole:
+            raise _not_done(
+                "FSDP, which cuts a backbone's frozen weights here, but the run trains them all",
+                "Leave --use_fsdp out, so that every process holds the backbone, or train it with LoRA.",
             )
         return cls(size, sharded)
 

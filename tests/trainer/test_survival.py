@@ -287,6 +287,14 @@ def test_what_the_launcher_was_asked_for_in_vain_is_said(environment: dict[str, 
     assert caught.value.hint
 
 
+def test_fsdp_is_refused_where_nothing_of_the_backbone_is_frozen() -> None:
+    asked = {"WORLD_SIZE": "2", "ACCELERATE_USE_FSDP": "true"}
+    with pytest.raises(TrainingError, match="trains them all") as caught:
+        Launch.of(asked, "no", whole=True)
+    assert caught.value.code == "training.launch"
+    assert Launch.of({"WORLD_SIZE": "2"}, "no", whole=True).size == 2
+
+
 def test_what_the_launcher_always_says_is_no_reason_to_refuse() -> None:
     said = {"ACCELERATE_MIXED_PRECISION": "no", "FSDP_OFFLOAD_PARAMS": "true", "ACCELERATE_USE_CPU": "False"}
     assert Launch.of(said, "bf16") == Launch(1, sharded=False)
