@@ -7,7 +7,7 @@ PIP_FLAGS := --disable-pip-version-check -q
 # One thread a process: the tests run in as many processes as there are cores.
 TEST_ENV := OMP_NUM_THREADS=1 QT_QPA_PLATFORM=xcb
 
-.PHONY: run test lint bench shots clean
+.PHONY: run test lint bench shots demo-model clean
 
 run: $(VENV)/.runtime
 	$(BIN)/python main.py demo
@@ -46,6 +46,11 @@ $(VENV)/.dev: $(VENV)/.runtime
 	$(PYTHON) scripts/system_libraries.py --virtual-display
 	$(BIN)/python -m pip install $(PIP_FLAGS) -c constraints.txt -e '.[dev]'
 	@touch $@
+
+# Hours on two cores: paints the phantoms, trains, and puts model and reference cohort into resources/.
+demo-model: $(VENV)/.runtime
+	$(BIN)/python main.py train resources/training/phantom_demo.toml --out out/phantom-demo
+	$(BIN)/python -m trainer.ship out/phantom-demo
 
 clean:
 	rm -rf $(VENV) out build *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

@@ -88,6 +88,13 @@ def _backbone_words(config: TrainConfig) -> str:
 
 def _how_it_was_trained(config: TrainConfig) -> str:
     """Say what the run did to images and backbone, in a sentence for the limits."""
+    if config.slice_training is not None and config.lora is not None:
+        return (
+            f"The adapters (LoRA, rank {config.lora.rank}, α {config.lora.alpha}) first learnt which findings are in "
+            f"single slices, over {config.slice_training.epochs} epochs, which is known of phantoms only and is not "
+            "the paper's protocol; features were then computed once per study, without augmentation, and the rest was "
+            "trained on them from whole studies' labels."
+        )
     if config.mode == "cached":
         return 'Features were computed once per study, without augmentation and without LoRA (`mode = "cached"`).'
     augmented = "without augmentation" if config.augment is None else "augmented in 3D"

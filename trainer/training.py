@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +22,10 @@ from engine.inference.calibration_report import CalibrationReport
 from engine.models.backbones.registry import BackboneRegistry, open_registry
 from engine.models.backbones.spec import BackboneSpec
 from engine.models.classifier import MoLREClassifier
+from engine.models.lora import adapter_state, lora_reference
 from engine.models.manifest import BackboneReference, LoraReference, Manifest, ManifestDraft, TrainingRecord
 from engine.models.package import write_package
+from engine.models.settings import LoraSettings
 from engine.phantom.study import PAINTED_KEYS
 from engine.progress import NULL_CONTEXT, Context
 from trainer.card import train_card
@@ -92,17 +94,27 @@ def run_training(
         from trainer.end_to_end import run_end_to_end  # It needs what stands in this file.
 
         return run_end_to_end(config, out, registry, emit, context, resume, shards)
-    loaded = load_cohort(config, out / FEATURES_FOLDER, context, backbones, shards)
+    adapted = None
+    if config.slice_training is not None:
+        from trainer.slice_training import cohort_of_adapted_backbone  # It needs what stands in this file.
+
+        adapted = cohort_of_adapted_backbone(config, out, registry, context, backbones, shards)
+    loaded = adapted.loaded if adapted else load_cohort(config, out / FEATURES_FOLDER, context, backbones, shards)
     keys, features = loaded.keys, loaded.features
     cohort = list_cohort(features, config.reference)
     data_digest = cohort_digest(keys, cohort)
     classifier = new_classifier(config, spec, len(keys))
+    if adapted is not None:
+        adapted.begin_with_its_head(classifier)
     data = FitData(keys, features["train"], features["validate"])
     settings = fit_settings(config, data_digest, resume)
     folder = begin_run_folder(out, config, data_digest, registry)
     tell = epoch_events(emit, settings.max_epochs, folder)
     result = fit(classifier, data, settings, out / CHECKPOINT_FILE, tell, context, folder.restore)
     outcome = Outcome(config, spec, loaded, cohort, data_digest, classifier, result)
+    if adapted is not None:
+        lora, adapter = lora_reference(adapted.backbone, config.lora or LoraSettings()), adapter_state(adapted.backbone)
+        outcome = replace(outcome, lora=lora, adapter=adapter, slices=adapted.learnt.result)
     return write_results(outcome, out, registry)
 
 
@@ -131,6 +143,7 @@ class Outcome:
     result: FitResult
     lora: LoraReference | None = None
     adapter: Mapping[str, Tensor] = field(default_factory=dict)
+    slices: FitResult | None = None
     weights_digest: str | None = None
 
 
@@ -153,7 +166,7 @@ def write_results(outcome: Outcome, out: Path, registry: BackboneRegistry) -> Fi
         _draft(outcome, report.items, registry),
         classifier,
         calibration=as_calibration(report.items),
-        metrics=_metrics(config, digest, evaluation, report, usage, result, loaded),
+        metrics=_metrics(outcome, evaluation, report, usage),
         card=train_card(config, outcome.spec, evaluation, report, usage, digest, result.kept_epoch, words),
         adapter=outcome.adapter,
         registry=registry,
@@ -298,21 +311,18 @@ def _draft(outcome: Outcome, calibration: Sequence[FindingCalibration], registry
 
 
 def _metrics(
-    config: TrainConfig,
-    data_digest: str,
-    evaluation: Evaluation,
-    report: CalibrationReport,
-    usage: ExpertUsage | None,
-    result: FitResult,
-    loaded: LoadedCohort,
+    outcome: Outcome, evaluation: Evaluation, report: CalibrationReport, usage: ExpertUsage | None
 ) -> dict[str, Any]:
+    config, words = outcome.config, outcome.loaded.words
+    slices = {} if outcome.slices is None else {"slice_training": history_metrics(outcome.slices)}
     return {
         "notice": config.notice,
-        "heldout": {"description": loaded.words.heldout, **evaluation.to_json()},
+        "heldout": {"description": words.heldout, **evaluation.to_json()},
         "calibration": report.to_json(),
-        "expert_usage": usage_metrics(usage, f"{loaded.words.studies} of the test split"),
-        "training": history_metrics(result),
-        "cohort_digest": data_digest,
+        "expert_usage": usage_metrics(usage, f"{words.studies} of the test split"),
+        **slices,
+        "training": history_metrics(outcome.result),
+        "cohort_digest": outcome.data_digest,
         "config": config.model_dump(mode="json"),
     }
 

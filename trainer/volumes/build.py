@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from engine.errors import HeadCTError, TrainingError
 from engine.inference.array_cache import code_digest
-from engine.phantom.study import PAINTED_KEYS, generate
+from engine.phantom.study import PAINTED_KEYS, PhantomStudy, generate
 from engine.preprocess.prepare import prepare
 from engine.progress import NULL_CONTEXT, Context
 from trainer.cohorts.extraction import compute_all
@@ -33,11 +34,15 @@ _LABELS = {sign: label for label, sign in SIGNS.items()}
 
 @dataclass(frozen=True)
 class VolumeCase:
-    """One study to be prepared: a phantom, or a series of an imported cohort with the labels that it has there."""
+    """One study to be prepared: a phantom, or a series of an imported cohort with the labels that it has there.
+
+    With `slices`, a phantom's slices are labelled too.
+    """
 
     source: PhantomCase | ImportedCase
     labels: tuple[int, ...] = ()
     patient_key: str = ""
+    slices: bool = False
 
 
 @dataclass(frozen=True)
@@ -119,14 +124,39 @@ def write_job(job: ShardJob, config: TrainConfig) -> None:
 def _prepared(case: VolumeCase, config: TrainConfig) -> PreparedStudy:
     source = case.source
     if isinstance(source, ImportedCase):
-        volume, name = read_case(source), source.study_key
+        voxels_hu = prepare(read_case(source), config.preprocessing).voxels_hu
         labels_C = np.array(case.labels, dtype=np.int8)
-    else:
-        study = generate(source.seed, _phantoms(config).spec)
-        volume, name = study.volume, source.identifier
-        labels_C = np.array([study.labels[key] for key in PAINTED_KEYS], dtype=np.int8)
-    voxels_hu = prepare(volume, config.preprocessing).voxels_hu
-    return PreparedStudy(name, case.patient_key, to_int16(voxels_hu), labels_C)
+        return PreparedStudy(source.study_key, case.patient_key, to_int16(voxels_hu), labels_C)
+    study = generate(source.seed, _phantoms(config).spec)
+    prepared = prepare(study.volume, config.preprocessing)
+    return PreparedStudy(
+        source.identifier,
+        case.patient_key,
+        to_int16(prepared.voxels_hu),
+        np.array([study.labels[key] for key in PAINTED_KEYS], dtype=np.int8),
+        slice_labels(study, prepared.acquired_weights) if case.slices else None,
+    )
+
+
+def slice_labels(study: PhantomStudy, acquired_weights: NDArray[np.float32]) -> NDArray[np.int8]:
+    """Return what is seen in the prepared slices of a phantom, int8 (S, C).
+
+    A finding is in a prepared slice if its mask is in acquired slices that make up half of it or more. Of less it is
+    unknown (-1): a reader might see it or not; but a finding that reaches half of no slice is in those it fills most.
+
+    Parameters
+    ----------
+    acquired_weights
+        (S, S_acquired), see `engine.preprocess.spec.PreparedVolume`.
+    """
+    labels_SC = np.zeros((len(acquired_weights), len(PAINTED_KEYS)), dtype=np.int8)
+    for key, mask in study.masks.items():
+        share_S = acquired_weights @ mask.any(axis=(1, 2)).astype(np.float32)
+        most = float(share_S.max())
+        if most > 0.0:
+            label_S = np.where(share_S >= min(0.5, most), 1, np.where(share_S > 0.0, -1, 0))
+            labels_SC[:, PAINTED_KEYS.index(key)] = label_S
+    return labels_SC
 
 
 def _phantoms(config: TrainConfig) -> PhantomCohortConfig:
@@ -140,7 +170,11 @@ def _cases(
 ) -> dict[Split, list[VolumeCase]]:
     if manifest is None:
         planned = plan(_phantoms(config))
-        return {split: [VolumeCase(case) for case in planned if case.split == split] for split in SPLITS}
+        labelled = ("train", "validate") if config.slice_training is not None else ()
+        return {
+            split: [VolumeCase(case, slices=split in labelled) for case in planned if case.split == split]
+            for split in SPLITS
+        }
     columns = [manifest.keys.index(key) for key in keys]
     return {
         split: [
@@ -174,6 +208,7 @@ def _digest(cases: tuple[VolumeCase, ...], config: TrainConfig) -> str:
             "phantom": None if imported else _phantoms(config).spec.model_dump(mode="json"),
             "preprocessing": config.preprocessing.model_dump(mode="json"),
             "code": _code_digest(imported),
+            **({"slices": "acquired"} if any(case.slices for case in cases) else {}),
         }
     )
 

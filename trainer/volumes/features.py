@@ -6,20 +6,24 @@ the volume itself; the digests that they are kept under differ. Legend: S slice,
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.inference.array_cache import code_digest
+from engine.inference.array_cache import array_digest, code_digest
+from engine.inference.device import choose_device
+from engine.inference.features import FeatureExtractor
+from engine.models.backbones.network import Backbone
 from engine.models.backbones.registry import open_registry
+from engine.models.lora import adapter_state
 from engine.preprocess.spec import PreprocessSpec
 from engine.progress import NULL_CONTEXT, CancelOnly, Context
-from trainer.cohorts.extraction import open_extractor, runtime_name
+from trainer.cohorts.extraction import COMPUTING, open_extractor, runtime_name
 from trainer.config import SPLITS, Split, TrainConfig, canonical_digest
 from trainer.datasets import StudyFeatures
 from trainer.features import FeatureCache, half_precision
@@ -44,6 +48,7 @@ def features_of_prepared(
     context: Context = NULL_CONTEXT,
     backbones: Path | None = None,
     splits: Sequence[Split] = SPLITS,
+    adapted: Backbone | None = None,
 ) -> dict[Split, tuple[StudyFeatures, ...]]:
     """Return the features of every study of a prepared cohort, from the cache where they are there.
 
@@ -62,6 +67,8 @@ def features_of_prepared(
         The folder of the user's weights; None: only bundled ones.
     splits
         The others are empty in what is returned.
+    adapted
+        The backbone with trained adapters, on the CPU; None: as it is stored.
 
     Raises
     ------
@@ -76,7 +83,8 @@ def features_of_prepared(
     cache = FeatureCache(cache_folder, ())
     chosen = {split: prepared.entries[split] if split in splits else () for split in SPLITS}
     every = [entry for entries in chosen.values() for entry in entries]
-    digests = {entry: voxel_features_digest(entry, config, backbones) for entry in every}
+    adapter = "" if adapted is None else adapter_digest(adapted)
+    digests = {entry: voxel_features_digest(entry, config, backbones, adapter) for entry in every}
     found: dict[ShardEntry, NDArray[np.float16]] = {}
     for entry in every:
         context.raise_if_cancelled()
@@ -84,21 +92,27 @@ def features_of_prepared(
         if cached is not None:
             found[entry] = cached.features_SD
     missing = [entry for entry in every if entry not in found]
-    for entry, features_SD in _computed(missing, config, context, backbones):
+    extractor = partial(_extractor, config.backbone, backbones, adapted)
+    for entry, features_SD in _computed(missing, config, context, extractor):
         cache.put(digests[entry], StudyFeatures(entry.identifier, features_SD, _NO_LABELS))
         found[entry] = features_SD
         context.progress(len(found), len(every), f"Computing features with {config.backbone}")
     return {split: tuple(_labelled(entry, found[entry]) for entry in entries) for split, entries in chosen.items()}
 
 
-def voxel_features_digest(entry: ShardEntry, config: TrainConfig, backbones: Path | None = None) -> str:
-    """Return the sha256 of all that features from a shard depend on: voxels, windows, weights, runtime, and code."""
+def voxel_features_digest(
+    entry: ShardEntry, config: TrainConfig, backbones: Path | None = None, adapter: str = ""
+) -> str:
+    """Return the sha256 of all that features from a shard depend on: voxels, windows, weights, runtime, and code.
+
+    `adapter` is the digest of the backbone's adapters; empty: it has none.
+    """
     spec = config.preprocessing
     return canonical_digest(
         {
             "voxels": entry.digest,
             "windows": [spec.windows_hu, spec.min_max],
-            "backbone": [config.backbone, _weights_digest(config.backbone, backbones)],
+            "backbone": [config.backbone, _weights_digest(config.backbone, backbones), *filter(None, [adapter])],
             "runtime": runtime_name(),
             "code": _code_digest(),
         }
@@ -106,16 +120,28 @@ def voxel_features_digest(entry: ShardEntry, config: TrainConfig, backbones: Pat
 
 
 def _computed(
-    entries: Sequence[ShardEntry], config: TrainConfig, context: Context, backbones: Path | None
+    entries: Sequence[ShardEntry], config: TrainConfig, context: Context, open_it: Callable[[], FeatureExtractor]
 ) -> Iterator[tuple[ShardEntry, NDArray[np.float16]]]:
     if not entries:
         return  # Without a study there is no need of a backbone.
-    extractor = open_extractor(config.backbone, backbones)
+    extractor = open_it()
     inner = CancelOnly(context)
     for entry, voxels_hu in _read_ahead(entries):
         context.raise_if_cancelled()
         voxels = _Voxels(voxels_hu.astype(np.float32), config.preprocessing)
         yield entry, half_precision(extractor.features(voxels, inner))
+
+
+def _extractor(backbone: str, backbones: Path | None, adapted: Backbone | None) -> FeatureExtractor:
+    if adapted is None:
+        return open_extractor(backbone, backbones)
+    return FeatureExtractor(adapted, choose_device("cpu"), COMPUTING)
+
+
+def adapter_digest(backbone: Backbone) -> str:
+    """Return the sha256 over the adapters of a backbone, names and values."""
+    state = adapter_state(backbone)
+    return canonical_digest([[name, array_digest(state[name].cpu().numpy())] for name in sorted(state)])
 
 
 def _read_ahead(entries: Sequence[ShardEntry]) -> Iterator[tuple[ShardEntry, NDArray[np.int16]]]:

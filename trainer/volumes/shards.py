@@ -38,17 +38,26 @@ class PreparedStudy:
         int16 [S, H, W].
     labels_C
         int8 (C,).
+    slice_labels_SC
+        int8 (S, C): what is seen in each slice, as `labels_C`; None where nobody knows.
     """
 
     identifier: str
     patient_key: str
     voxels_hu: NDArray[np.int16]
     labels_C: NDArray[np.int8]
+    slice_labels_SC: NDArray[np.int8] | None = None
 
 
 @dataclass(frozen=True, eq=False)
 class ShardEntry:
-    """Where a study is, and what is known of it without reading a voxel."""
+    """Where a study is, and what is known of it without reading a voxel.
+
+    Attributes
+    ----------
+    slice_facts
+        int16 (n, 3): slice, finding and label of every slice label that is not 0; None where nobody knows.
+    """
 
     shard: Path
     start: int
@@ -57,6 +66,16 @@ class ShardEntry:
     patient_key: str
     labels_C: NDArray[np.int8]
     digest: str
+    slice_facts: NDArray[np.int16] | None = None
+
+    def slice_labels_SC(self) -> NDArray[np.int8]:
+        """Return int8 (S, C): 1 seen in the slice, 0 not, -1 unknown; all unknown where nobody knows."""
+        labels_SC = np.zeros((self.n_slices, len(self.labels_C)), dtype=np.int8)
+        if self.slice_facts is None:
+            return labels_SC - np.int8(1)
+        slices, findings, labels = self.slice_facts.T
+        labels_SC[slices, findings] = labels
+        return labels_SC
 
 
 def to_int16(voxels_hu: NDArray[np.float32]) -> NDArray[np.int16]:
@@ -117,7 +136,14 @@ def _facts(start: int, study: PreparedStudy) -> dict[str, Any]:
         "patient_key": study.patient_key,
         "labels": study.labels_C.tolist(),
         "digest": array_digest(study.voxels_hu),
+        **({} if study.slice_labels_SC is None else {"slices": _not_zero(study.slice_labels_SC)}),
     }
+
+
+def _not_zero(labels_SC: NDArray[np.int8]) -> list[list[int]]:
+    slices, findings = np.nonzero(labels_SC)
+    found: list[list[int]] = np.stack([slices, findings, labels_SC[slices, findings]], axis=1).tolist()
+    return found
 
 
 def read_entries(path: Path) -> tuple[ShardEntry, ...]:
@@ -151,9 +177,16 @@ def read_voxels(entry: ShardEntry) -> NDArray[np.int16]:
 
 
 def _entry(path: Path, facts: dict[str, Any]) -> ShardEntry:
-    labels_C = np.array(facts["labels"], dtype=np.int8)
+    slices = facts.get("slices")
     return ShardEntry(
-        path, facts["start"], facts["n_slices"], facts["identifier"], facts["patient_key"], labels_C, facts["digest"]
+        shard=path,
+        start=facts["start"],
+        n_slices=facts["n_slices"],
+        identifier=facts["identifier"],
+        patient_key=facts["patient_key"],
+        labels_C=np.array(facts["labels"], dtype=np.int8),
+        digest=facts["digest"],
+        slice_facts=None if slices is None else np.array(slices, dtype=np.int16).reshape(-1, 3),
     )
 
 
