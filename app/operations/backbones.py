@@ -119,7 +119,7 @@ def backbone_lines(document: Mapping[str, Any]) -> list[str]:
         lines.append(f"{item['name']}  {item['display_name']}, {item['dimensions']}D")
         lines += [f"    {_weights_line(stored)}" for stored in item["stored"]]
         if item["bundled"] is not None:
-            lines.append(f"    {item['bundled'][:DIGEST_SHOWN]}  ships with the program; {item['licence']}")
+            lines.append(f"    {item['bundled'][:DIGEST_SHOWN]}  installed with pip; {item['licence']}")
         elif not item["stored"]:
             lines.append(f"    no weights here; licence: {item['licence']}; get them: {item['origin']}")
     return lines

@@ -102,7 +102,7 @@ def store_fine_tuned(
         record = BackboneRecord(
             name=spec.name,
             weights_digest=_write(backbone.network, temporary / WEIGHTS_FILE),
-            source_name=f"fine-tuned by {origin.run_name}",
+            source_name=f"fine-tuning by {origin.run_name}",
             source_digest=origin.run_digest,
             licence=spec.licence if parent is None else parent.record.licence,
             origin=spec.origin if parent is None else parent.record.origin,

@@ -128,7 +128,7 @@ def test_fine_tuned_weights_are_found_by_their_digest_only(tmp_path: Path) -> No
             parameter.mul_(1.5)
     stored = store_fine_tuned(backbone, Origin(parent, "run 1.0.0", "a" * 64), registry, store)
     record = stored.record
-    assert (record.parent_digest, record.source_name) == (parent, "fine-tuned by run 1.0.0")
+    assert (record.parent_digest, record.source_name) == (parent, "fine-tuning by run 1.0.0")
     assert registry.weights_digest(entry.spec.name) == parent
     assert registry.stored(entry.spec.name) is None
     assert registry.stored(entry.spec.name, record.weights_digest) == stored
