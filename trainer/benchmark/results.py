@@ -20,10 +20,14 @@ from safetensors.numpy import load, save
 from engine.config import FrozenConfig
 from engine.errors import TrainingError
 from trainer.benchmark.plan import Cell, Parameters
+from trainer.config import TrainConfig
 from trainer.files import write_atomically, write_json
+from trainer.run_folder import RUN_FILE
 
 RESULT_FILE = "result.json"
 SCORES_FILE = "scores.safetensors"
+# Keys of a run that decide nothing of its result.
+UNDECIDING = frozenset({"workers", "threads"})
 
 
 class Result(FrozenConfig):
@@ -124,7 +128,7 @@ def read_finished(folder: Path, cell: Cell) -> Finished | None:
         data = (folder / SCORES_FILE).read_bytes()
     except (OSError, ValidationError):
         return None
-    if result.digest != cell.digest:
+    if result.digest != cell.digest and not _same_but_for_new_keys(folder, cell):
         raise TrainingError(
             f"{folder} holds a finished run of another configuration or other weights; it is not overwritten.",
             hint="Use the configuration that the benchmark was started with, or another output folder.",
@@ -134,6 +138,34 @@ def read_finished(folder: Path, cell: Cell) -> Finished | None:
         return None
     scores = _scores(data)
     return None if scores is None else Finished(cell, result, scores)
+
+
+def _same_but_for_new_keys(folder: Path, cell: Cell) -> bool:
+    """Whether a run of an older release was of the same configuration, as far as that release had its keys.
+
+    A key that a later release brings changes every digest, though with its default it changes no run.
+    """
+    try:
+        document = json.loads((folder / RUN_FILE).read_text(encoding="utf-8"))
+        written, weights = document["config"], document["digests"]["backbone"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+    filled = _filled(written, TrainConfig().model_dump(mode="json"))
+    wanted = cell.config.model_dump(mode="json")
+    same = {name: filled.get(name) for name in {*wanted, *filled} - UNDECIDING}
+    return weights == cell.weights_digest and same == {name: wanted.get(name) for name in same}
+
+
+def _filled(written: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:
+    """Return what was written, with defaults for keys that it does not have; nothing across kinds of cohort."""
+    if written.get("kind") != defaults.get("kind"):
+        return written
+    nested = {
+        name: _filled(value, defaults[name])
+        for name, value in written.items()
+        if isinstance(value, dict) and isinstance(defaults.get(name), dict)
+    }
+    return {**defaults, **written, **nested}
 
 
 def _scores(data: bytes) -> Scores | None:

@@ -118,6 +118,8 @@ _METHOD = (
 def _few(report: BenchmarkReport) -> str:
     if not report.too_few:
         return f"All {len(report.keys)} findings have {MIN_CASES} or more positives and negatives there."
+    if len(report.too_few) == len(report.keys):
+        return f"**No finding** has {MIN_CASES} positives and negatives there: too few cases for any AUC."
     named = ", ".join(report.names[key] for key in report.too_few)
     return (
         f"**Too few** cases (under {MIN_CASES} positives or negatives) have {len(report.too_few)} of "
