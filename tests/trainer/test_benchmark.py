@@ -41,8 +41,8 @@ spacing_mm = [12.0, 3.2, 3.2]
 size_px = [64, 64]
 align = false
 [schedule]
-min_epochs = 30
-max_epochs = 30
+min_epochs = 20
+max_epochs = 20
 batch_size = 4
 [bootstrap]
 n_resamples = 100
@@ -76,8 +76,8 @@ def whole(config_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     told = _Told()
     text = benchmark_to_folder(config_file, out, told)
     assert "4 of 4 runs are finished" in text
-    assert any(line.startswith("Run 4 of 4, efficientnet_lite0 molre seed 2: epoch 30") for line in told.texts)
-    assert sum("left" in line for line in told.texts) > 30, "how long the rest takes is said once a run is done"
+    assert any(line.startswith("Run 4 of 4, efficientnet_lite0 molre seed 2: epoch 20") for line in told.texts)
+    assert sum("left" in line for line in told.texts) > 20, "how long the rest takes is said once a run is done"
     return out
 
 
@@ -103,7 +103,7 @@ def test_every_run_leaves_what_is_needed_and_the_cohort_is_there_once(whole: Pat
     ]
     for path in runs:
         result = json.loads(path.read_text(encoding="utf-8"))
-        assert (result["epochs"], result["device"], result["threads"]) == (30, "cpu", 1)
+        assert (result["epochs"], result["device"], result["threads"]) == (20, "cpu", 1)
         assert result["seconds"] > 0
         assert result["words"] == "synthetic phantoms"
         assert result["parameters"]["adapter"] == (452_358 if result["arm"] == "molre" else 0)
@@ -197,7 +197,7 @@ def test_end_to_end_arms_train_the_backbones_adapters_on_shards_that_lie_elsewhe
         .replace("[1, 2]", "[1]")
         .replace("n_train = 8", "n_train = 2")
     )
-    text = text.replace("n_test = 22", "n_test = 2").replace("_epochs = 30", "_epochs = 20")
+    text = text.replace("n_test = 22", "n_test = 2")
     shards = tmp_path / "elsewhere"
     (tmp_path / "lora.toml").write_text(f'shards = "{shards}"\n{text}[end_to_end]\ndevice = "cpu"\n', encoding="utf-8")
     out = tmp_path / "out"
