@@ -18,9 +18,10 @@ if TYPE_CHECKING:
 
 def main(argv: Sequence[str]) -> int:
     """Run what the arguments name; the exit code."""
-    from engine.inference.threads import wait_passively
+    from engine.inference.threads import use_large_pages, wait_passively
 
     wait_passively()
+    use_large_pages()
     if argv[:2] == ["--worker", "trainer"]:
         return _trainer_worker(argv[2:])
     from app.cli import main as run_command

@@ -143,8 +143,13 @@ def infer_batch(request: BatchRequest, catalogue: Catalogue, context: Context = 
 
 
 def helpers_for(device: str, n_cores: int) -> int:
-    """Return how many helpers to start: on a CPU the backbone needs the cores itself."""
-    return max(1, min(MOST_HELPERS, n_cores - 1)) if device != "cpu" else max(1, min(MOST_HELPERS, n_cores // 4))
+    """Return how many helpers to start: on a CPU the backbone needs the cores itself.
+
+    Two where there are two cores: preparing is nearly all on one thread, and with a fast backbone one helper would
+    leave a core idle while the forward waits for it.
+    """
+    wanted = n_cores - 1 if device != "cpu" else max(min(2, n_cores), n_cores // 4)
+    return max(1, min(MOST_HELPERS, wanted))
 
 
 def _run(request: BatchRequest, predictor: Predictor, results: BatchResults, tally: _Tally, context: Context) -> None:

@@ -16,7 +16,14 @@ from torch import Tensor
 
 from engine.errors import InferenceError
 from engine.inference.compute import EXACT, Computing, Precision
-from engine.inference.memory import batch_limit, batch_that_fits, free_bytes, peak_bytes
+from engine.inference.memory import (
+    batch_limit,
+    batch_that_fits,
+    free_bytes,
+    hand_back_free_memory,
+    hand_back_large_blocks,
+    peak_bytes,
+)
 from engine.inference.openvino_runtime import Graph, GraphUnavailable, open_graph
 from engine.inference.precision import choose_precision, computing, test_picture
 from engine.models.backbones.network import Backbone
@@ -244,7 +251,13 @@ class FeatureExtractor:
             return _Plan(precision, None, 1)
         exact_ND = tried(precision)
         batch = batch_that_fits(bytes_of[precision], free_bytes(self.device), batch_limit(self.device))
-        return _Plan(precision, self._graph(precision, picture, exact_ND), batch)
+        plan = _Plan(precision, self._graph(precision, picture, exact_ND), batch)
+        if self.device.type == "cpu":
+            # Where weights outweigh the activations, arithmetic outweighs what new pages cost.
+            if plan.graph is not None or _bytes_of(self.backbone) > batch * bytes_of[precision]:
+                hand_back_large_blocks()
+            hand_back_free_memory()
+        return plan
 
     def _graph(self, precision: Precision, picture: Tensor, exact_ND: Tensor) -> Graph | None:
         """Return the converted graph where one is to be used; where it cannot be, say so and use torch."""
@@ -302,6 +315,10 @@ def _picture_shape(prepared: PreparedVoxels, dimensions: int) -> tuple[int, ...]
     """Return (M, H, W), or (M, S, H, W) for a network of volumes."""
     size = prepared.voxels_hu.shape
     return (prepared.spec.n_channels, *(size if dimensions == 3 else size[1:]))
+
+
+def _bytes_of(backbone: Backbone) -> int:
+    return sum(tensor.nbytes for tensor in (*backbone.parameters(), *backbone.buffers()))
 
 
 def _state_of(backbone: Backbone) -> tuple[tuple[int, int], ...]:

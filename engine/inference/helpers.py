@@ -21,6 +21,10 @@ from engine.progress import NULL_CONTEXT, Context
 T = TypeVar("T")
 _POLL_S = 0.2
 
+_NICENESS = 10
+"""How far helpers stand back. The threads of a forward wait for one another, so that a helper beside them on one core
+holds up all; standing back, helpers take the cores that are free, and all of them while the forward waits for them."""
+
 
 def end_with_parent() -> None:
     """Watch the parent process from a thread, and end this process when it is gone, however that ended."""
@@ -37,6 +41,8 @@ def end_with_parent() -> None:
 def _start() -> None:
     # Ctrl+C reaches every process of a terminal; the parent alone decides what it means.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if hasattr(os, "nice"):
+        os.nice(_NICENESS)
     end_with_parent()
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import sys
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,10 +14,52 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from engine.inference.compute import Computing
+from engine.inference.openvino_runtime import is_installed
+
 # Four slices at once are fastest on a CPU: their activations stay in the cache. A GPU is busy with 64.
 _LIMITS = {"cpu": 4, "cuda": 64, "mps": 16}
 _SHARES = {"cpu": 0.5, "cuda": 0.8, "mps": 0.5}
 """Of the free memory: a CPU's belongs to other programs too, and libraries need workspace that is no tensor."""
+
+_HANDED_BACK_FROM = 256 * 1024
+_ARENAS = 2
+_M_MMAP_THRESHOLD, _M_ARENA_MAX = -3, -8
+"""Numbers of glibc's ``mallopt``."""
+
+
+def hand_back_large_blocks() -> bool:
+    """Let the C library give every large block back to the system as soon as it is free; True where it can.
+
+    glibc keeps freed blocks for later, in a heap that gets holes: the process then holds up to twice what tensors hold
+    at their peak. Given back, a block costs its pages anew each time. That is little beside a transformer's
+    arithmetic, and OpenVINO keeps its memory itself; a small convolutional network in torch would take 1.8 times as
+    long, so this is not for it (docs/adr/0018). Only with glibc, for the whole process, and not undone.
+    """
+    libc = _glibc()
+    if libc is None:
+        return False
+    return bool(libc.mallopt(_M_ARENA_MAX, _ARENAS)) and bool(libc.mallopt(_M_MMAP_THRESHOLD, _HANDED_BACK_FROM))
+
+
+def hand_back_for_runtime(device: torch.device, how: Computing) -> None:
+    """Hand large blocks back from before the weights are read, where OpenVINO is going to compute."""
+    if device.type == "cpu" and how.precision != "bfloat16" and how.cpu_runtime != "torch" and is_installed():
+        hand_back_large_blocks()
+
+
+def hand_back_free_memory() -> None:
+    """Give back what is free now, as after loading weights; nothing happens without glibc."""
+    libc = _glibc()
+    if libc is not None:
+        libc.malloc_trim(0)
+
+
+def _glibc() -> ctypes.CDLL | None:
+    if not sys.platform.startswith("linux"):
+        return None
+    libc = ctypes.CDLL(None)
+    return libc if hasattr(libc, "gnu_get_libc_version") else None
 
 
 def batch_limit(device: torch.device) -> int:

@@ -36,6 +36,7 @@ from engine.inference.array_cache import ArrayCache, CacheError, array_digest
 from engine.inference.compute import AUTOMATIC, Computing
 from engine.inference.device import choose_device, repeatable
 from engine.inference.features import FeatureExtractor
+from engine.inference.memory import hand_back_for_runtime
 from engine.inference.study_cache import cached_features, features_key, keep_features, prepare_cached
 from engine.models.backbones.network import Backbone
 from engine.models.backbones.registry import BackboneRegistry, build_backbone
@@ -157,6 +158,7 @@ class Predictor:
             If the device is not there. A precision that it does not have is refused with the first study.
         """
         chosen = choose_device(device)
+        hand_back_for_runtime(chosen, how)
         package = load_package(package_path, registry)
         reference = package.manifest.backbone
         backbone = build_backbone(reference.name, registry, reference.weights_digest)

@@ -48,7 +48,7 @@ from engine.inference.messages import (
     WasCancelled,
     WorkerSettings,
 )
-from engine.inference.threads import wait_passively
+from engine.inference.threads import use_large_pages, wait_passively
 from engine.models.backbones.registry import BackboneRegistry, open_registry
 from engine.progress import Cancelled, CancelToken
 
@@ -71,6 +71,7 @@ def serve(connection: Connection, settings: WorkerSettings) -> None:
         The catalogue, the device and the number of threads.
     """
     wait_passively()
+    use_large_pages()
     inbox = _Inbox(connection)
     try:
         _Worker(connection, settings, inbox).run()

@@ -235,5 +235,5 @@ def test_a_batch_that_is_left_ends_its_thread(phantoms: Path, package: Path, cat
 
 
 def test_on_a_cpu_the_backbone_keeps_most_cores() -> None:
-    assert [helpers_for("cpu", cores) for cores in (1, 2, 4, 16, 128)] == [1, 1, 1, 4, 8]
+    assert [helpers_for("cpu", cores) for cores in (1, 2, 4, 16, 128)] == [1, 2, 2, 4, 8]
     assert [helpers_for("cuda", cores) for cores in (1, 2, 4, 16)] == [1, 1, 3, 8]

@@ -35,6 +35,12 @@ def test_jobs_run_elsewhere_and_errors_come_back_whole(helpers: Helpers) -> None
     assert (caught.value.message, caught.value.hint, caught.value.code) == ("this file", "none", "tests.refused")
 
 
+@pytest.mark.skipif(not hasattr(os, "nice"), reason="this system has no niceness")
+def test_helpers_stand_back_behind_the_forward(helpers: Helpers) -> None:
+    helper = psutil.Process(helpers.result(helpers.submit(number_of_process)))
+    assert helper.nice() == min(19, psutil.Process().nice() + 10)
+
+
 def test_a_job_that_kills_its_process_fails_alone(helpers: Helpers) -> None:
     before = helpers.submit(number_of_process, 0.2)
     deadly = helpers.submit(die)
