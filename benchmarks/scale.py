@@ -78,15 +78,18 @@ class StudyRates:
 
 @dataclass(frozen=True)
 class NetworkRates:
-    """Seconds of a slice forward and trained, and of a study and epoch of head-only training; see the module."""
+    """Seconds of a slice forward and trained, and of a study and epoch of head-only training.
+
+    `factor_of` names the network whose training over forward gave `train_s`; empty where it was measured.
+    """
 
     name: str
     width: int
     million: float
     forward_s: float
     train_s: float
-    measured: bool
     head_s: float
+    factor_of: str = ""
 
 
 T = TypeVar("T")
@@ -200,22 +203,28 @@ def head_s(width: int, n_slices: int, n: int = 128) -> float:
 
 
 def network_rates(
-    name: str, n_slices: int | None, entries: Sequence[ShardEntry], folder: Path, factor: float, device: torch.device
+    name: str,
+    n_slices: int | None,
+    entries: Sequence[ShardEntry],
+    folder: Path,
+    like: NetworkRates | None,
+    device: torch.device,
 ) -> NetworkRates:
-    """Measure a network; with no slices to train on it is measured forward, and `factor` gives the rest."""
+    """Measure a network; with no slices to train on it is measured forward, and `like` gives the rest."""
     backbone = new_backbone(name)
     million = sum(parameter.numel() for parameter in backbone.parameters()) / 1e6
     short = short_studies(folder, entries, n_slices or 1)
     classifier = MoLREClassifier(backbone.spec.feature_width, N_FINDINGS, MoLRESettings())
     model = EndToEndModel(backbone, classifier).to(device)
     forward = forward_s(model, ShardSource(short, SPEC, device), device)
-    train = forward * factor
+    train = float("nan") if like is None else forward * like.train_s / like.forward_s
     if n_slices:
         apply_lora(backbone, LoraSettings())
         train = train_s(model.to(device), short, device)
     width = backbone.spec.feature_width
     mean_slices = round(sum(entry.n_slices for entry in entries) / len(entries))
-    return NetworkRates(name, width, million, forward, train, bool(n_slices), head_s(width, mean_slices))
+    factor_of = "" if n_slices else "no network" if like is None else like.name
+    return NetworkRates(name, width, million, forward, train, head_s(width, mean_slices), factor_of)
 
 
 @dataclass(frozen=True)
@@ -242,7 +251,7 @@ def rates_table(study: StudyRates, networks: Sequence[NetworkRates], unit: str) 
         ("reading shards, a study", f"{study.reread_s:.4f}", "core-s"),
     ]
     for net in networks:
-        origin = "measured" if net.measured else f"by the factor of {FACTOR_OF}"
+        origin = f"by the factor of {net.factor_of}" if net.factor_of else "measured"
         rows += [
             (f"{net.name} ({net.million:.0f} M): forward, a slice", f"{net.forward_s:.4f}", f"{unit}-s"),
             (
@@ -338,10 +347,9 @@ def main() -> int:
         folder = Path(name)
         study, entries = study_rates(folder, sources(folder, arguments.studies, arguments.series))
         for chosen in (*arguments.trained, *arguments.forward):
-            trained = [net for net in networks if net.measured]
-            same = [net for net in trained if net.name == FACTOR_OF] or trained[-1:]
-            factor = same[0].train_s / same[0].forward_s if same else float("nan")
-            networks.append(network_rates(chosen, TRAINED.get(chosen), entries, folder / chosen, factor, device))
+            trained = [net for net in networks if not net.factor_of]
+            like = next((net for net in trained if net.name == FACTOR_OF), trained[-1] if trained else None)
+            networks.append(network_rates(chosen, TRAINED.get(chosen), entries, folder / chosen, like, device))
             print(f"measured {chosen}", file=sys.stderr)
     text = document(study, networks, Prices(arguments.core_hour, arguments.gpu_hour, arguments.epochs), device)
     print(text)
