@@ -42,6 +42,10 @@ class StudyFeatures:
     reviewed: bool = False
     patient_key: str = ""
 
+    def labelled(self, identifier: str, labels_C: NDArray[np.int8], patient_key: str = "") -> StudyFeatures:
+        """Return the same features under another name and other labels."""
+        return StudyFeatures(identifier, self.features_SD, labels_C, False, patient_key)
+
     def digest(self) -> str:
         """Return the sha256 of the feature bytes, little-endian float16, row by row."""
         return hashlib.sha256(np.ascontiguousarray(self.features_SD, dtype="<f2").tobytes()).hexdigest()
@@ -71,12 +75,13 @@ class Batch:
 
 def collate(studies: Sequence[StudyFeatures]) -> Batch:
     """Pad studies with zeros to the longest of them."""
-    longest = max(len(study.features_SD) for study in studies)
-    features_BSD = np.zeros((len(studies), longest, studies[0].features_SD.shape[1]), dtype=np.float32)
+    features = [study.features_SD for study in studies]  # Once each: a study may read them from disk.
+    longest = max(len(features_SD) for features_SD in features)
+    features_BSD = np.zeros((len(studies), longest, features[0].shape[1]), dtype=np.float32)
     mask_BS = np.zeros((len(studies), longest), dtype=np.bool_)
-    for row, study in enumerate(studies):
-        features_BSD[row, : len(study.features_SD)] = study.features_SD
-        mask_BS[row, : len(study.features_SD)] = True
+    for row, features_SD in enumerate(features):
+        features_BSD[row, : len(features_SD)] = features_SD
+        mask_BS[row, : len(features_SD)] = True
     labels_BC = np.stack([study.labels_C for study in studies])
     return Batch(
         identifiers=tuple(study.identifier for study in studies),

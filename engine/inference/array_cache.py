@@ -31,7 +31,7 @@ from engine.errors import InferenceError
 
 MARK = b"HCTarr1\n"
 SUFFIX = ".arrays"
-_DIGEST_BYTES = 32
+DIGEST_BYTES = 32
 _PART_SUFFIX = ".part"
 _ABANDONED_AFTER_S = 3600.0
 _SLACK_SHARE = 16
@@ -209,7 +209,7 @@ def _pack(arrays: Mapping[str, NDArray[Any]], text: Mapping[str, str]) -> bytes:
 
 def _unpack(content: bytes) -> Arrays | None:
     """Return what `_pack` packed; None if one bit of it differs."""
-    start = len(MARK) + _DIGEST_BYTES
+    start = len(MARK) + DIGEST_BYTES
     payload = memoryview(content)[start:]
     if not content.startswith(MARK) or hashlib.sha256(payload).digest() != content[len(MARK) : start]:
         return None

@@ -93,8 +93,7 @@ def imported_features(
         if isinstance(result, SetAside):
             set_aside.append(result)
         else:
-            cache.put(digests[missing[case]], result)
-            found[missing[case]] = result
+            found[missing[case]] = cache.put(digests[missing[case]], result)
         context.progress(len(found) + len(set_aside), len(cases), "Reading studies and computing features")
     set_aside.sort(key=lambda item: item.study_key)
     write_json(cache_folder / SET_ASIDE_FILE, [{"study_key": item.study_key, "code": item.code} for item in set_aside])
@@ -182,7 +181,7 @@ def _by_side(
 
     def labelled(entry: CohortEntry) -> StudyFeatures:
         labels_C: NDArray[np.int8] = np.array([_LABELS[entry.labels[column]] for column in columns], dtype=np.int8)
-        return StudyFeatures(entry.study_key, found[entry].features_SD, labels_C, False, entry.patient_key)
+        return found[entry].labelled(entry.study_key, labels_C, entry.patient_key)
 
     return {split: tuple(labelled(entry) for entry in manifest.on(split) if entry in found) for split in SPLITS}
 

@@ -66,8 +66,7 @@ def cohort_features(
     missing = [case for case in cases if case not in found]
     compute = partial(extract_case, config=config, backbones=backbones)
     for case, study in compute_all(missing, compute, config.workers, context):
-        cache.put(digests[case], study)
-        found[case] = study
+        found[case] = cache.put(digests[case], study)
         context.progress(len(found), len(cases), "Painting phantoms and computing features")
     return {split: tuple(found[case] for case in cases if case.split == split) for split in SPLITS}
 

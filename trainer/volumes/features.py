@@ -85,19 +85,21 @@ def features_of_prepared(
     every = [entry for entries in chosen.values() for entry in entries]
     adapter = "" if adapted is None else adapter_digest(adapted)
     digests = {entry: voxel_features_digest(entry, config, backbones, adapter) for entry in every}
-    found: dict[ShardEntry, NDArray[np.float16]] = {}
+    found: dict[ShardEntry, StudyFeatures] = {}
     for entry in every:
         context.raise_if_cancelled()
         cached = cache.get(digests[entry])
         if cached is not None:
-            found[entry] = cached.features_SD
+            found[entry] = cached
     missing = [entry for entry in every if entry not in found]
     extractor = partial(_extractor, config.backbone, backbones, adapted)
     for entry, features_SD in _computed(missing, config, context, extractor):
-        cache.put(digests[entry], StudyFeatures(entry.identifier, features_SD, _NO_LABELS))
-        found[entry] = features_SD
+        found[entry] = cache.put(digests[entry], StudyFeatures(entry.identifier, features_SD, _NO_LABELS))
         context.progress(len(found), len(every), f"Computing features with {config.backbone}")
-    return {split: tuple(_labelled(entry, found[entry]) for entry in entries) for split, entries in chosen.items()}
+    return {
+        split: tuple(found[entry].labelled(entry.identifier, entry.labels_C, entry.patient_key) for entry in entries)
+        for split, entries in chosen.items()
+    }
 
 
 def voxel_features_digest(
@@ -153,10 +155,6 @@ def _read_ahead(entries: Sequence[ShardEntry]) -> Iterator[tuple[ShardEntry, NDA
             if after is not None:
                 following = pool.submit(read_voxels, after)
             yield entry, voxels_hu
-
-
-def _labelled(entry: ShardEntry, features_SD: NDArray[np.float16]) -> StudyFeatures:
-    return StudyFeatures(entry.identifier, features_SD, entry.labels_C, False, entry.patient_key)
 
 
 @lru_cache(maxsize=8)
