@@ -89,7 +89,7 @@ class KeptStudy(StudyFeatures):
             object.__setattr__(self, name, value)
 
     @property
-    def features_SD(self) -> NDArray[np.float16]:  # type: ignore[override]
+    def features_SD(self) -> NDArray[np.float16]:
         """float16 (S, d), as the file has them."""
         return self.file.read()
 
