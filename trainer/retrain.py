@@ -21,9 +21,9 @@ from engine.inference.calibrate import FindingCalibration, as_calibration
 from engine.inference.calibration_report import CalibrationReport
 from engine.inference.device import choose_device
 from engine.inference.features import FeatureExtractor
-from engine.models.backbones.registry import BackboneRegistry, build_backbone, open_registry
+from engine.models.backbones.registry import BackboneRegistry, open_registry
 from engine.models.classifier import MoLREClassifier
-from engine.models.lora import apply_lora, load_adapter_state
+from engine.models.lora import package_backbone
 from engine.models.manifest import Manifest, ManifestDraft, TrainingRecord
 from engine.models.package import LoadedPackage, load_package, write_package
 from engine.progress import NULL_CONTEXT, Context
@@ -181,11 +181,7 @@ def _require_not_tested_on(reviewed: ReviewedSeries, test_part: TestPart) -> Non
 
 
 def _extractor(parent: LoadedPackage, registry: BackboneRegistry) -> FeatureExtractor:
-    backbone = build_backbone(parent.manifest.backbone.name, registry, parent.manifest.backbone.weights_digest)
-    if parent.manifest.lora is not None:
-        apply_lora(backbone, parent.manifest.lora.settings)
-        load_adapter_state(backbone, parent.adapter)
-    return FeatureExtractor(backbone, choose_device("cpu"))
+    return FeatureExtractor(package_backbone(parent, registry), choose_device("cpu"))
 
 
 def _require_training_studies(own: OwnFeatures) -> None:

@@ -17,8 +17,10 @@ from torch import Tensor, nn
 
 from engine.errors import PackageError
 from engine.models.backbones.network import Backbone
+from engine.models.backbones.registry import BackboneRegistry, build_backbone
 from engine.models.backbones.spec import BackboneSpec
 from engine.models.manifest import LoraReference
+from engine.models.package import LoadedPackage
 from engine.models.settings import LoraSettings
 from engine.models.thirds import part_names, split
 
@@ -103,6 +105,22 @@ def network_adapters(network: nn.Module) -> dict[str, Tensor]:
         for name, tensor in network.state_dict().items()
         if any(marker in name for marker in _MARKERS)
     }
+
+
+def package_backbone(package: LoadedPackage, registry: BackboneRegistry) -> Backbone:
+    """Return the backbone that a package was trained on, with its adapters where it has some.
+
+    Raises
+    ------
+    PackageError
+        If the backbone has no weights here, or the adapters do not fit it.
+    """
+    manifest = package.manifest
+    backbone = build_backbone(manifest.backbone.name, registry, manifest.backbone.weights_digest)
+    if manifest.lora is not None:
+        apply_lora(backbone, manifest.lora.settings)
+        load_adapter_state(backbone, package.adapter)
+    return backbone
 
 
 def load_adapter_state(backbone: Backbone, state: Mapping[str, Tensor]) -> None:

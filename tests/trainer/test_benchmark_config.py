@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from pydantic import ValidationError
@@ -12,9 +13,12 @@ from pydantic import ValidationError
 from engine.errors import ConfigError, PackageError
 from engine.models.backbones.registry import BackboneRegistry, open_registry
 from engine.models.classifier import MoLREClassifier
+from engine.models.package import read_package
 from engine.models.settings import MoLRESettings
 from tests.conftest import PROJECT_ROOT
+from tests.trainer.conftest import TINY_SPEC, TinyRun
 from tests.trainer.made_up import made_up_config
+from trainer.benchmark.cohort import Studies
 from trainer.benchmark.config import BackboneChoice, BenchmarkConfig, molre_parameters, single_adapter
 from trainer.benchmark.plan import count_parameters, make_plan
 from trainer.training import new_classifier
@@ -37,6 +41,8 @@ LITE0_FEATURES = 3_371_008
         ({"arms": ["head", "single"]}, "single is the control of molre"),
         ({"arms": ["lora", "lora_single"]}, "lora_single is the control of lora_molre"),
         ({"lora": {"rank": 4}}, "lora needs one of the arms"),
+        ({"adapters": "package", "arms": ["lora"]}, "adapters needs one backbone"),
+        ({"adapters": "package", "backbones": [{"name": "a"}, {"name": "b"}]}, "adapters needs one backbone"),
         ({"augment": {}}, "augment needs one of the arms"),
         ({"arms": ["head"], "molre": {"rank": 4}}, "molre needs an arm"),
         ({"molre": {"n_experts": 1}}, "n_experts"),
@@ -190,3 +196,44 @@ def test_a_backbones_own_preparation_goes_before_the_benchmarks() -> None:
     sizes = [config.train_config(choice, "head", 1, None).preprocessing.spacing_mm[0] for choice in config.backbones]
     assert sizes == [8.0, 6.0]
     assert BackboneChoice(name="timm:vit_tiny").slug == "timm-vit-tiny"
+
+
+def test_adapters_of_a_package_are_carried_counted_and_named(resources: Path) -> None:
+    registry = open_registry(None)
+    folder = resources / "models" / "phantom-demo"
+    plan = make_plan(made_up_config(adapters=str(folder), seeds=[1]), registry)
+    plain = make_plan(made_up_config(seeds=[1]), registry)
+    manifest = read_package(folder, registry).manifest
+    assert manifest.lora is not None
+    assert plan.specs["efficientnet_lite0"].display_name.endswith(
+        f"with the adapters of phantom-demo {manifest.version}"
+    )
+    for cell, bare in zip(plan.cells, plain.cells, strict=True):
+        assert cell.digest != bare.digest
+        with_them = count_parameters(cell.config, registry, 75, cell.carried)
+        without = count_parameters(bare.config, registry, 75, bare.carried)
+        assert with_them.lora > 0 == without.lora
+        assert with_them.trainable == without.trainable
+        assert with_them.total - without.total == with_them.lora
+
+
+def test_features_are_those_of_the_backbone_that_carries_the_adapters(resources: Path, tmp_path: Path) -> None:
+    registry = open_registry(None)
+    folder = resources / "models" / "phantom-demo"
+    grid = {"spacing_mm": [12.0, 3.2, 3.2], "size_px": [64, 64], "align": False}
+    cohort = {"n_train": 1, "n_validate": 1, "n_calibrate": 1, "n_test": 1, "spec": TINY_SPEC.model_dump()}
+    own = {"cohort": cohort, "preprocessing": grid, "shards": str(tmp_path / "shards"), "seeds": [1]}
+    features = []
+    for adapters in (None, str(folder)):
+        config = made_up_config(adapters=adapters, **own)
+        run = make_plan(config, registry).cells[0].config
+        features.append(Studies(config, tmp_path).loaded(run).features["test"][0].features_SD)
+    assert not np.allclose(features[0], features[1], atol=1e-2)
+
+
+def test_a_package_without_adapters_or_of_another_backbone_lends_none(tiny_run: TinyRun, resources: Path) -> None:
+    lends = resources / "models" / "phantom-demo"
+    for folder, backbone in ((tiny_run.package, "efficientnet_lite0"), (lends, "efficientnet_lite1")):
+        with pytest.raises(ConfigError) as caught:
+            make_plan(made_up_config(adapters=str(folder), backbones=[{"name": backbone}]), open_registry(None))
+        assert caught.value.code == "benchmark.adapters"

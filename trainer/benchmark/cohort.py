@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from engine.models.backbones.network import Backbone
+from engine.models.backbones.registry import open_registry
+from engine.models.lora import package_backbone
+from engine.models.package import load_package
 from engine.progress import NULL_CONTEXT, Context
 from trainer.benchmark.config import BenchmarkConfig
 from trainer.cohorts.load import LoadedCohort
@@ -63,7 +67,7 @@ class Studies:
         return self._prepared[key]
 
     def loaded(self, run: TrainConfig, context: Context = NULL_CONTEXT) -> LoadedCohort:
-        """Return the cohort as the frozen backbone's features; what is missing is computed.
+        """Return the cohort as the backbone's features; what is missing is computed.
 
         Raises
         ------
@@ -76,6 +80,15 @@ class Studies:
         if self._loaded is None or self._loaded[0] != key:
             prepared = self.prepared(run, context)
             self._loaded = None  # Not two backbones' features in memory at once.
-            features = features_of_prepared(prepared, run, self._features, context, self._backbones, READ_SPLITS)
+            features = features_of_prepared(
+                prepared, run, self._features, context, self._backbones, READ_SPLITS, self._adapted()
+            )
             self._loaded = (key, LoadedCohort(prepared.keys, features, prepared.words, prepared.document))
         return self._loaded[1]
+
+    def _adapted(self) -> Backbone | None:
+        """Return the backbone with the adapters that the configuration names."""
+        if self._config.adapters is None:
+            return None
+        registry = open_registry(self._backbones)
+        return package_backbone(load_package(self._config.adapters, registry), registry)

@@ -91,6 +91,10 @@ class BenchmarkConfig(FrozenConfig):
     shards
         Folder of the prepared cohort, which benchmarks and trainings may share; None keeps it under the output folder.
         What is missing there is prepared there. It is in no digest.
+    adapters
+        A model package of the one backbone named, whose LoRA adapters the backbone carries in all arms, as they are:
+        what the arms are held against each other on is then an adapted backbone, without training it in each run. The
+        package must not have learnt from the test studies. None: the backbone is as published.
     molre
         Of the arms with a mixture; the control's rank follows from it.
     augment, lora, end_to_end
@@ -106,6 +110,7 @@ class BenchmarkConfig(FrozenConfig):
     workers: PositiveInt = 1
     threads: PositiveInt | None = None
     shards: Path | None = None
+    adapters: Path | None = None
     preprocessing: PreprocessSpec | None = None
     molre: MoLRESettings = MoLRESettings()
     lora: LoraSettings = LoraSettings()
@@ -152,6 +157,8 @@ class BenchmarkConfig(FrozenConfig):
                 raise ValueError(f"the section {name} needs one of the arms {', '.join(BLOCKS[1].arms)}")
         if "molre" in self.model_fields_set and not arms & (MIXTURE_ARMS | SINGLE_ARMS):
             raise ValueError("the section molre needs an arm with MoLRE")
+        if self.adapters is not None and (arms & LORA_ARMS or len(self.backbones) > 1):
+            raise ValueError("adapters needs one backbone, and no arm that trains LoRA of its own")
         if arms & MIXTURE_ARMS and self.molre.n_experts < 2:
             raise ValueError("molre.n_experts must be 2 or more: one expert is what the arm single is")
         for block in BLOCKS:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
+from engine.errors import ConfigError
 from engine.models.backbones.registry import BackboneRegistry
 from engine.models.backbones.spec import BackboneSpec
-from engine.models.settings import MoLRESettings
+from engine.models.manifest import Manifest
+from engine.models.package import read_package
+from engine.models.settings import LoraSettings, MoLRESettings
 from trainer.benchmark.config import (
     LORA_ARMS,
     MIXTURE_ARMS,
@@ -30,13 +34,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Cell:
-    """One run; `config` is already the backbone's."""
+    """One run; `config` is already the backbone's, which carries adapters of the sizes `carried` where it does."""
 
     backbone: BackboneChoice
     arm: Arm
     seed: int
     config: TrainConfig
     weights_digest: str
+    carried: LoraSettings | None = None
 
     @property
     def title(self) -> str:
@@ -89,24 +94,57 @@ def make_plan(config: BenchmarkConfig, registry: BackboneRegistry) -> Plan:
     cells: list[Cell] = []
     gaps: list[Gap] = []
     specs = {choice.name: registry.entry(choice.name).spec for choice in config.backbones}
+    package = None if config.adapters is None else read_adapters(config.adapters, config.backbones[0].name, registry)
     for choice in config.backbones:
         digest = registry.weights_digest(choice.name)
+        if package is not None:
+            digest = f"{digest}+{package.digest}"
         for arm in config.arms:
             reason = _impossible(config, arm, specs[choice.name])
             if reason is None:
-                cells.extend(_cells(config, choice, arm, specs[choice.name], digest))
+                carried = None if package is None or package.lora is None else package.lora.settings
+                cells.extend(_cells(config, choice, arm, specs[choice.name], (digest, carried)))
             else:
                 gaps.append(Gap(choice.name, arm, reason))
+    if package is not None:
+        name = config.backbones[0].name
+        shown = f"{specs[name].display_name} with the adapters of {package.name} {package.version}"
+        specs = {name: replace(specs[name], display_name=shown)}
     return Plan(tuple(cells), tuple(gaps), specs)
 
 
+def read_adapters(folder: Path, backbone: str, registry: BackboneRegistry) -> Manifest:
+    """Return what a package says of itself that lends its adapters.
+
+    Raises
+    ------
+    PackageError
+        If it cannot be read or is damaged.
+    ConfigError
+        If it is another backbone's, or has no adapters.
+    """
+    manifest = read_package(folder, registry).manifest
+    if manifest.backbone.name != backbone or manifest.lora is None:
+        has = "no adapters" if manifest.lora is None else f"adapters of {manifest.backbone.name}"
+        raise ConfigError(
+            f"The package {manifest.name} in {folder} has {has}, but the benchmark's backbone is {backbone}.",
+            hint="Name in adapters a package that was trained with LoRA on that backbone, or leave adapters out.",
+            code="benchmark.adapters",
+        )
+    return manifest
+
+
 def _cells(
-    config: BenchmarkConfig, choice: BackboneChoice, arm: Arm, spec: BackboneSpec, digest: str
+    config: BenchmarkConfig,
+    choice: BackboneChoice,
+    arm: Arm,
+    spec: BackboneSpec,
+    weights: tuple[str, LoraSettings | None],
 ) -> Iterator[Cell]:
     settings = adapter_of(config, arm, spec.feature_width)
     for seed in config.seeds:
         run = config.train_config(choice, arm, seed, settings).for_backbone(spec)
-        yield Cell(choice, arm, seed, run, digest)
+        yield Cell(choice, arm, seed, run, *weights)
 
 
 def adapter_of(config: BenchmarkConfig, arm: Arm, width: int) -> MoLRESettings | None:
@@ -156,8 +194,10 @@ class Parameters:
         return asdict(self)
 
 
-def count_parameters(config: TrainConfig, registry: BackboneRegistry, n_findings: int) -> Parameters:
-    """Count a run's model on shapes alone; no weights are read.
+def count_parameters(
+    config: TrainConfig, registry: BackboneRegistry, n_findings: int, carried: LoraSettings | None = None
+) -> Parameters:
+    """Count a run's model on shapes alone; no weights are read. Adapters that it only carries do not train.
 
     Raises
     ------
@@ -177,12 +217,19 @@ def count_parameters(config: TrainConfig, registry: BackboneRegistry, n_findings
         # Without the adapter: `molre_parameters` counts what of it does something.
         classifier = MoLREClassifier(spec.feature_width, n_findings, None, fusion_hidden=spec.fusion_hidden)
         backbone = _numel(network) - _numel(_classification_layer(network))
-        if config.lora is not None:
-            inject_lora(network, spec, config.lora)
+        settings_of_lora = config.lora or carried
+        if settings_of_lora is not None:
+            inject_lora(network, spec, settings_of_lora)
     lora = sum(tensor.numel() for tensor in network_adapters(network).values())
     adapter = 0 if settings is None else molre_parameters(settings, spec.feature_width)
-    trainable = lora + adapter + _numel(classifier)
-    return Parameters(backbone + trainable, trainable, adapter, lora, None if settings is None else settings.rank)
+    trainable = (0 if config.lora is None else lora) + adapter + _numel(classifier)
+    return Parameters(
+        backbone + lora + adapter + _numel(classifier),
+        trainable,
+        adapter,
+        lora,
+        None if settings is None else settings.rank,
+    )
 
 
 def _classification_layer(network: nn.Module) -> nn.Module | None:

@@ -175,7 +175,7 @@ class Attempt:
             "seconds": round(seconds, 1),
             "precision": config.end_to_end.precision,
             "threads": torch.get_num_threads(),
-            "parameters": counted(count_parameters(config, self._registry, len(keys))),
+            "parameters": counted(count_parameters(config, self._registry, len(keys), cell.carried)),
             "notice": config.notice,
         }
 

@@ -16,7 +16,7 @@ from engine.errors import TrainingError
 from engine.inference.device import choose_device
 from engine.inference.features import FeatureExtractor
 from engine.models.backbones.registry import default_registry
-from engine.models.lora import adapter_state
+from engine.models.lora import adapter_state, package_backbone
 from engine.models.package import load_package
 from engine.models.settings import LoraSettings
 from engine.phantom.study import PAINTED_KEYS, PhantomStudy
@@ -215,7 +215,7 @@ def test_the_reference_cohort_holds_features_of_the_packages_own_backbone(
         if entry.identifier == shipped.identifier
     )
     voxels = SimpleNamespace(voxels_hu=read_voxels(entry).astype(np.float32), spec=config.preprocessing)
-    computed = FeatureExtractor(package.backbone, choose_device("cpu")).features(voxels)  # type: ignore[arg-type]
+    computed = FeatureExtractor(package_backbone(package, default_registry()), choose_device("cpu")).features(voxels)  # type: ignore[arg-type]
     assert np.allclose(shipped.features_SD, computed, atol=2e-3 * float(np.abs(computed).max()))
 
 
