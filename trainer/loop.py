@@ -205,6 +205,7 @@ class Run:
         if self._team.rank == 0:
             remove_parts(checkpoint)
         state = load_checkpoint(checkpoint, settings.run_digest, self._trained, settings.must_resume)
+        self._team.wait()  # Nobody may write the first checkpoint while another still looks for one.
         if state is None:
             state = RunState(settings.run_digest, [], 0, -float("inf"), trained_weights(model))
             self._save(checkpoint, state)

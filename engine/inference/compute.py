@@ -39,4 +39,4 @@ class Computing:
 AUTOMATIC = Computing()
 
 EXACT = Computing("float32", "torch")
-"""torch in float32: what training uses."""
+"""torch in float32: what everything is compared with, and what retraining computes own studies with."""
