@@ -28,6 +28,7 @@ from trainer.end_to_end import adapted_backbone, open_team
 from trainer.protocol import EpochEnded, Event
 from trainer.reference import read_reference
 from trainer.slice_training import cohort_of_adapted_backbone
+from trainer.sources import Draw
 from trainer.training import run_training
 from trainer.volumes.build import PreparedCohort, prepare_cohort, slice_labels
 from trainer.volumes.features import adapter_digest, features_of_prepared
@@ -106,6 +107,23 @@ def test_slices_are_those_of_the_volumes_with_their_labels(prepared: PreparedCoh
     labels_C = entries[1].slice_labels_SC()[2]
     assert np.array_equal(batch.targets_BC[0].numpy() == 1, labels_C == 1)
     assert np.array_equal(batch.known_BC[0].numpy(), labels_C != -1)
+
+
+def test_slices_are_mirrored_only_while_learning_and_the_same_way_again(
+    prepared: PreparedCohort, tmp_path: Path
+) -> None:
+    entries, spec = prepared.entries["train"], slices_config().preprocessing
+    chosen = list(range(40))
+    source = SliceSource(entries, spec, torch.device("cpu"), tmp_path / "train", mirror=0.5)
+    plain = source.batch(chosen).pictures_BMHW
+    draw = Draw(seed=3, epoch=2, places=tuple(range(100, 140)))
+    shown = source.batch(chosen, draw).pictures_BMHW
+    mirrored = [bool(torch.equal(shown[n], plain[n].flip(2))) for n in chosen]
+    kept = [bool(torch.equal(shown[n], plain[n])) for n in chosen]
+    assert all(one or other for one, other in zip(mirrored, kept, strict=True))
+    assert 8 < sum(mirrored) < 32
+    assert torch.equal(shown, source.batch(chosen, draw).pictures_BMHW)
+    assert not torch.equal(shown, source.batch(chosen, Draw(3, 3, draw.places)).pictures_BMHW)
 
 
 def test_what_a_study_has_is_in_one_of_its_slices_and_nothing_else_is(prepared: PreparedCohort) -> None:
