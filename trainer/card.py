@@ -14,7 +14,7 @@ from trainer.evaluate import Evaluation
 from trainer.protocol import Comparison, FindingComparison, SetComparison
 
 WORSE_BY = 0.02
-WEAK_BELOW = 0.6
+WEAK_BELOW = 0.7
 INTERVALS = (
     "Intervals of the AUC: DeLong's variance, on the logit scale; Newcombe's method 5 at 0 and 1. Average precision "
     "is to be held against the share of positives."

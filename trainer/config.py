@@ -277,12 +277,15 @@ class SliceTrainingConfig(FrozenConfig):
     ----------
     epochs
         All are run; the weights of the one with the best mean AUC over the validation slices are kept.
+    n_studies
+        How many of the training studies the adapters learn from, the first ones; None: all. Adapters know the studies
+        that they learnt from by heart, so a classifier learns more from features of others.
     batch_size
         Slices a step.
     mirror
         Probability that a slice is shown with left and right exchanged.
     head_learning_rate, lora_learning_rate, weight_decay
-        Of AdamW. The linear head that has learnt from slices is where the classifier's head begins.
+        Of AdamW; the linear head serves this stage only.
     repeat_threshold
         Repeat factor sampling of slices, see `SamplingConfig`.
     gamma
@@ -291,9 +294,12 @@ class SliceTrainingConfig(FrozenConfig):
         As in `OptimiserConfig`.
     warmup_steps
         As in `RateConfig`; after them the rates fall along a cosine.
+    ridge
+        Of the least squares by which the classifier's head begins, as a share of the features' mean variance.
     """
 
     epochs: PositiveInt = 6
+    n_studies: PositiveInt | None = None
     batch_size: PositiveInt = 32
     mirror: float = Field(default=0.5, ge=0.0, le=1.0)
     head_learning_rate: PositiveFloat = 1e-3
@@ -303,6 +309,7 @@ class SliceTrainingConfig(FrozenConfig):
     gamma: NonNegativeFloat = 2.0
     average_decay: float | None = Field(default=None, gt=0.0, lt=1.0)
     warmup_steps: int = Field(default=100, ge=0)
+    ridge: PositiveFloat = 0.1
 
 
 class ReferenceConfig(FrozenConfig):

@@ -105,7 +105,7 @@ def run_training(
     data_digest = cohort_digest(keys, cohort)
     classifier = new_classifier(config, spec, len(keys))
     if adapted is not None:
-        adapted.begin_with_its_head(classifier)
+        adapted.begin_head(classifier)
     data = FitData(keys, features["train"], features["validate"])
     settings = fit_settings(config, data_digest, resume)
     folder = begin_run_folder(out, config, data_digest, registry)
@@ -114,7 +114,7 @@ def run_training(
     outcome = Outcome(config, spec, loaded, cohort, data_digest, classifier, result)
     if adapted is not None:
         lora, adapter = lora_reference(adapted.backbone, config.lora or LoraSettings()), adapter_state(adapted.backbone)
-        outcome = replace(outcome, lora=lora, adapter=adapter, slices=adapted.learnt.result)
+        outcome = replace(outcome, lora=lora, adapter=adapter, slices=adapted.learnt)
     return write_results(outcome, out, registry)
 
 

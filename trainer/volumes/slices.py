@@ -5,7 +5,7 @@ Legend: B slice of a batch, M channel, H row, W column, C finding, N all slices 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
@@ -176,14 +176,6 @@ class SliceModel(nn.Module):
             return cast("Tensor", self.head(features_BD))
 
 
-@dataclass(frozen=True, eq=False)
-class SliceTraining:
-    """How the adapters learnt, and the linear head that learnt with them."""
-
-    result: FitResult
-    head: nn.Linear
-
-
 def train_on_slices(
     backbone: Backbone,
     prepared: PreparedCohort,
@@ -192,7 +184,7 @@ def train_on_slices(
     team: Team,
     on_epoch: Callable[[EpochRecord], None],
     context: Context = NULL_CONTEXT,
-) -> SliceTraining:
+) -> FitResult:
     """Train the adapters of a backbone in place, going on from the checkpoint where there is one of this run.
 
     Parameters
@@ -210,21 +202,33 @@ def train_on_slices(
         When the context says so.
     """
     stage = _stage(config)
-    settings = slice_settings(config, prepared.digest())
+    entries = {"train": prepared.entries["train"][: stage.n_studies], "validate": prepared.entries["validate"]}
+    settings = slice_settings(config, _data_digest(prepared.keys, entries))
     spec, scratch = config.preprocessing, checkpoint.parent / SCRATCH_FOLDER
-    train = SliceSource(prepared.entries["train"], spec, team.device, scratch / "train", stage.mirror)
-    validate = SliceSource(prepared.entries["validate"], spec, team.device, scratch / "validate")
+    train = SliceSource(entries["train"], spec, team.device, scratch / "train", stage.mirror)
+    validate = SliceSource(entries["validate"], spec, team.device, scratch / "validate")
     model = SliceModel(backbone, len(prepared.keys), config.seed).to(team.device)
     model.backbone.to(memory_format=torch.channels_last)
     result = Run(model, prepared.keys, train, validate, settings, team).fit(checkpoint, on_epoch, context)
     backbone.cpu().to(memory_format=torch.contiguous_format).eval()
-    return SliceTraining(result, model.head.cpu())
+    return result
+
+
+def _data_digest(keys: Sequence[str], entries: Mapping[str, Sequence[ShardEntry]]) -> str:
+    """Return the sha256 over voxels and slice labels of what is learnt from and what chooses the epoch."""
+    rows = {
+        split: [[entry.digest, [] if entry.slice_facts is None else entry.slice_facts.tolist()] for entry in chosen]
+        for split, chosen in entries.items()
+    }
+    return canonical_digest({"keys": list(keys), "studies": rows})
 
 
 def _digest(config: TrainConfig) -> str:
     """Return the sha256 of what decides the adapters; how the classifier is trained on their features does not."""
     own = {"seed", "backbone", "preprocessing", "lora", "slice_training", "end_to_end"}
-    return canonical_digest(config.model_dump(mode="json", include=own))
+    document = config.model_dump(mode="json", include=own)
+    del document["slice_training"]["ridge"]
+    return canonical_digest(document)
 
 
 def _stage(config: TrainConfig) -> SliceTrainingConfig:

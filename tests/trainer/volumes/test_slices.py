@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from pydantic import ValidationError
+from sklearn.linear_model import Ridge
 
 from engine.errors import TrainingError
 from engine.inference.device import choose_device
@@ -21,18 +22,19 @@ from engine.models.package import load_package
 from engine.models.settings import LoraSettings
 from engine.phantom.study import PAINTED_KEYS, PhantomStudy
 from engine.preprocess.windows import to_channels
-from engine.progress import Cancelled, CancelOnly, CancelToken
+from engine.progress import NULL_CONTEXT, Cancelled, CancelOnly, CancelToken
 from tests.trainer.conftest import tiny_config
 from trainer.config import EndToEndConfig, ImportedCohortConfig, SliceTrainingConfig, TrainConfig
+from trainer.datasets import StudyFeatures
 from trainer.end_to_end import adapted_backbone, open_team
 from trainer.protocol import EpochEnded, Event
 from trainer.reference import read_reference
-from trainer.slice_training import cohort_of_adapted_backbone
+from trainer.slice_training import cohort_of_adapted_backbone, slice_evidence
 from trainer.sources import Draw
-from trainer.training import run_training
+from trainer.training import new_classifier, run_training
 from trainer.volumes.build import PreparedCohort, prepare_cohort, slice_labels
 from trainer.volumes.features import adapter_digest, features_of_prepared
-from trainer.volumes.shards import PreparedStudy, read_entries, read_voxels, write_shard
+from trainer.volumes.shards import PreparedStudy, ShardEntry, read_entries, read_voxels, write_shard
 from trainer.volumes.slices import SliceModel, SliceSource, train_on_slices
 
 LORA = LoraSettings(rank=2, targets=("conv_head",))
@@ -196,6 +198,51 @@ def test_features_are_the_adapted_backbones_and_kept_apart_from_the_frozen_ones(
     )
     exact = FeatureExtractor(backbone, choose_device("cpu")).features(voxels)  # type: ignore[arg-type]
     assert np.allclose(adapted[0].features_SD, exact, atol=2e-3 * float(np.abs(exact).max()))
+
+
+def studies_of_slices(n_studies: int = 12) -> tuple[list[StudyFeatures], list[ShardEntry]]:
+    """Studies whose slices show a finding along one direction of the features, beside three that say nothing."""
+    random = np.random.default_rng(5)
+    studies, entries = [], []
+    for number in range(n_studies):
+        labels_SC = (random.random((20, 2)) < 0.2).astype(np.int8) * np.array([number % 2, 1], dtype=np.int8)
+        features_SD = random.normal(3.0, 1.0, (20, 5)).astype(np.float16)
+        features_SD[:, :2] += 4.0 * labels_SC
+        facts = np.array([[s, c, 1] for s, c in zip(*np.nonzero(labels_SC), strict=True)], dtype=np.int16)
+        labels_C = labels_SC.max(axis=0)
+        studies.append(StudyFeatures(f"study-{number}", features_SD, labels_C))
+        entries.append(ShardEntry(Path("x"), 0, 20, f"study-{number}", "", labels_C, "", facts.reshape(-1, 3)))
+    return studies, entries
+
+
+def test_the_evidence_of_slices_is_least_squares_with_a_ridge() -> None:
+    studies, entries = studies_of_slices()
+    evidence = slice_evidence(studies, entries, ridge=0.1)
+    features_ND = np.concatenate([study.features_SD for study in studies]).astype(np.float64)
+    shown_NC = np.concatenate([entry.slice_labels_SC() for entry in entries]).astype(np.float64)
+    centred = features_ND - features_ND.mean(axis=0)
+    strength = 0.1 * centred.var(axis=0).mean() * len(centred)
+    independent = Ridge(alpha=strength, fit_intercept=True).fit(features_ND, shown_NC)
+    assert np.allclose(evidence.weight_CD, 20 * independent.coef_, rtol=1e-4)
+    # The mean study has the logit of the prevalence: of the second finding all studies but none are positive.
+    mean_logit = evidence.weight_CD @ features_ND.mean(axis=0) + evidence.bias_C
+    shares = np.clip(np.mean([study.labels_C for study in studies], axis=0), 0.5 / 12, 1 - 0.5 / 12)
+    assert np.allclose(mean_logit, np.log(shares / (1 - shares)), atol=1e-3)
+
+
+def test_the_classifier_begins_with_the_evidence_of_studies_that_the_adapters_have_not_seen(tmp_path: Path) -> None:
+    stage = SliceTrainingConfig(epochs=1, n_studies=7, batch_size=16)
+    config = slices_config(slice_training=stage)
+    adapted = cohort_of_adapted_backbone(config, tmp_path, default_registry(), NULL_CONTEXT)
+    entries = prepare_cohort(config, tmp_path / "prepared").entries["train"]
+    studies = adapted.loaded.features["train"]
+    assert len(studies) == 12
+    expected = slice_evidence(studies[7:], entries[7:], stage.ridge)
+    assert np.array_equal(adapted.evidence.weight_CD, expected.weight_CD)
+    classifier = new_classifier(config, adapted.backbone.spec, len(adapted.loaded.keys))
+    adapted.begin_head(classifier)
+    assert np.array_equal(classifier.head.weight.detach().numpy(), expected.weight_CD)
+    assert np.array_equal(classifier.head.bias.detach().numpy(), expected.bias_C)
 
 
 @pytest.fixture(scope="module")
