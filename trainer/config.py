@@ -309,7 +309,7 @@ class SliceTrainingConfig(FrozenConfig):
     gamma: NonNegativeFloat = 2.0
     average_decay: float | None = Field(default=None, gt=0.0, lt=1.0)
     warmup_steps: int = Field(default=100, ge=0)
-    ridge: PositiveFloat = 0.1
+    ridge: PositiveFloat = 0.03
 
 
 class ReferenceConfig(FrozenConfig):

@@ -130,11 +130,8 @@ def cohort_of_adapted_backbone(
     folder = out / FEATURES_FOLDER
     features = features_of_prepared(prepared, config, folder, context, backbones, adapted=backbone)
     loaded = LoadedCohort(prepared.keys, features, prepared.words, prepared.document)
-    stage = config.slice_training or SliceTrainingConfig()
-    # Of studies that the adapters do not know by heart, where there are any.
-    first = stage.n_studies or 0
-    unseen = slice(first if first < len(features["train"]) else 0, None)
-    evidence = slice_evidence(features["train"][unseen], prepared.entries["train"][unseen], stage.ridge)
+    ridge = (config.slice_training or SliceTrainingConfig()).ridge
+    evidence = slice_evidence(features["train"], prepared.entries["train"], ridge)
     return AdaptedCohort(loaded, backbone, learnt, evidence)
 
 

@@ -66,7 +66,11 @@ def compute(died: threading.Event) -> Iterator[ComputeProcess]:
     compute.stop()
     assert compute.pid is None
     assert not [child for child in psutil.Process().children() if child.status() == psutil.STATUS_ZOMBIE]
-    assert shared_blocks() == blocks_before, "every shared memory block is unlinked"
+    # Tests in other processes have blocks too, and let them go; a block that is left here stays.
+    deadline = time.monotonic() + 10
+    while (left := shared_blocks() - blocks_before) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not left, "every shared memory block is unlinked"
 
 
 def shared_blocks() -> set[str]:

@@ -66,7 +66,7 @@ def test_the_card_names_what_was_not_learnt_and_what_has_too_few_cases() -> None
     card = train_card(
         TrainConfig(), TINY_SPEC, evaluation, report, usage, "d" * 64, 7, phantom_words(PhantomCohortConfig())
     )
-    assert "Not learnt, or hardly (AUC below 0.6): backwards." in card
+    assert "Not learnt, or hardly (AUC below 0.7): backwards." in card
     assert "| good | 1.000 [0.832, 1.000] | 1.000 | 12 | 12 |" in card
     assert "| rare | too few | — | 3 | 21 | 0.500 | no |" in card
     assert "Trained on synthetic phantoms, for demonstration only" in card

@@ -230,14 +230,14 @@ def test_the_evidence_of_slices_is_least_squares_with_a_ridge() -> None:
     assert np.allclose(mean_logit, np.log(shares / (1 - shares)), atol=1e-3)
 
 
-def test_the_classifier_begins_with_the_evidence_of_studies_that_the_adapters_have_not_seen(tmp_path: Path) -> None:
+def test_the_classifier_begins_with_the_evidence_of_all_training_studies(tmp_path: Path) -> None:
     stage = SliceTrainingConfig(epochs=1, n_studies=7, batch_size=16)
     config = slices_config(slice_training=stage)
     adapted = cohort_of_adapted_backbone(config, tmp_path, default_registry(), NULL_CONTEXT)
     entries = prepare_cohort(config, tmp_path / "prepared").entries["train"]
     studies = adapted.loaded.features["train"]
     assert len(studies) == 12
-    expected = slice_evidence(studies[7:], entries[7:], stage.ridge)
+    expected = slice_evidence(studies, entries, stage.ridge)
     assert np.array_equal(adapted.evidence.weight_CD, expected.weight_CD)
     classifier = new_classifier(config, adapted.backbone.spec, len(adapted.loaded.keys))
     adapted.begin_head(classifier)
