@@ -35,6 +35,7 @@ from engine.models.backbones.efficientnet_lite0 import BACKBONE
 from engine.models.backbones.network import Backbone
 from engine.models.backbones.registry import BackboneRegistry
 from engine.models.package import LoadedPackage, load_package
+from engine.phantom.spec import PhantomSpec
 from engine.phantom.study import PhantomStudy, generate
 from engine.preprocess.prepare import prepare
 from engine.preprocess.spec import HEAD_THRESHOLD_HU
@@ -151,7 +152,7 @@ def run(n_studies: int) -> tuple[dict[str, Rows], dict[str, Rows], dict[str, lis
     found: dict[str, Rows] = defaultdict(lambda: defaultdict(list))
     by_finding: dict[str, list[tuple[float, float]]] = defaultdict(list)
     for number in range(n_studies):
-        study = generate(FIRST_SEED + number)
+        study = generate(FIRST_SEED + number, PhantomSpec(anatomy="varied", scanner="varied"))
         rng = np.random.default_rng(number)
         subject = subject_of(study, package, backbone)
         masks = {key: prepared_mask(study.masks[key], study.volume, subject.prepared) for key in study.masks}

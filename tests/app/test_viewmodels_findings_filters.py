@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -216,10 +217,17 @@ def test_the_measured_text_is_that_of_the_model_in_view(findings: FindingsModel)
 
 
 def test_the_shipped_model_says_how_it_was_measured(resources: Path) -> None:
-    texts = track_record(resources / "models" / "phantom-demo")
-    assert "Not calibrated" in texts["acute_infarct"]
-    assert "Calibrated by platt" in texts["acute_subdural_hematoma"]
-    assert "AUC 0.99 on 14 with and 126 without, synthetic phantoms" in texts["acute_subdural_hematoma"]
+    folder = resources / "models" / "phantom-demo"
+    texts = track_record(folder)
+    heldout = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))["heldout"]["findings"]
+    calibration = json.loads((folder / "calibration.json").read_text(encoding="utf-8"))
+    assert set(texts) == set(heldout)
+    assert {key for key, text in texts.items() if "Calibrated by platt" in text} == set(calibration)
+    assert {key for key, text in texts.items() if "Not calibrated" in text} == set(texts) - set(calibration)
+    for key, item in heldout.items():
+        if item["auc"] is not None:
+            counts = f"on {item['n_pos']} with and {item['n_neg']} without, synthetic phantoms"
+            assert f"AUC {item['auc']:.2f} {counts}" in texts[key]
 
 
 def test_measures_of_own_studies_say_whether_the_fit_saw_them() -> None:
