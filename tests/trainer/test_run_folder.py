@@ -73,7 +73,7 @@ def test_a_run_that_goes_on_shows_what_the_checkpoint_knows_and_no_more(tmp_path
     ("changes", "named"),
     [
         ({"augment": AugmentConfig()}, "augment needs mode"),
-        ({"lora": {}}, "lora needs mode"),
+        ({"lora": {}}, "lora needs slice_training or mode"),
         ({"end_to_end": EndToEndConfig()}, "end_to_end needs mode"),
         ({"optimiser": OptimiserConfig(accumulate=17)}, r"optimiser\.accumulate must not exceed schedule\.batch_size"),
         ({"rate": RateConfig(final_share=0.1)}, r"rate\.final_share needs rate\.decay"),

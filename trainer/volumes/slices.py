@@ -6,6 +6,7 @@ Legend: B slice of a batch, M channel, H row, W column, C finding, N all slices 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
@@ -131,7 +132,8 @@ def _all_slices(entries: Sequence[ShardEntry], shape: tuple[int, ...], scratch: 
                 kind="environment",
             ) from error
         finally:
-            part.unlink(missing_ok=True)
+            with suppress(OSError):  # Nothing was written where the folder itself cannot be.
+                part.unlink()
     return cast("NDArray[np.int16]", np.load(path, mmap_mode="r"))
 
 

@@ -25,6 +25,7 @@ from trainer.cohorts.load import LoadedCohort, load_cohort
 from trainer.cohorts.manifest import CohortManifest, SplitShares, TestPart, read_manifest, trainable_keys
 from trainer.cohorts.words import phantom_words
 from trainer.config import ImportedCohortConfig, PhantomCohortConfig, ReferenceConfig, RetrainConfig, TrainConfig
+from trainer.datasets import StudyFeatures
 from trainer.protocol import EpochEnded, Event, Finished, read_comparison
 from trainer.reference import read_reference
 from trainer.ship import ship
@@ -210,7 +211,7 @@ def test_a_test_study_or_its_patient_on_another_side_is_refused(run: ImportedRun
     loaded = load_cohort(imported_config(run.manifest_folder), run.out / "features")
     tested = loaded.features["test"][0]
     words = phantom_words(PhantomCohortConfig())
-    for leaked in (tested, type(tested)("other", tested.features_SD, tested.labels_C, False, tested.patient_key)):
+    for leaked in (tested, StudyFeatures("other", tested.features_SD, tested.labels_C, False, tested.patient_key)):
         features = {**loaded.features, "train": (*loaded.features["train"], leaked)}
         with pytest.raises(TrainingError) as caught:
             LoadedCohort(loaded.keys, features, words, {})
