@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -84,7 +85,12 @@ def write_dicom(study: PhantomStudy, folder: Path, context: Context = NULL_CONTE
 
 
 def write_cohort(
-    out: Path, n: int, seed: int, spec: PhantomSpec = PhantomSpec(), context: Context = NULL_CONTEXT
+    out: Path,
+    n: int,
+    seed: int,
+    spec: PhantomSpec = PhantomSpec(),
+    context: Context = NULL_CONTEXT,
+    masks: Callable[[PhantomStudy, Path], object] | None = None,
 ) -> Path:
     """Write `n` studies, their masks and their labels.
 
@@ -98,6 +104,8 @@ def write_cohort(
         How many studies, at least one.
     seed
         The cohort's seed; study i is `generate(study_seed(seed, i), spec)`.
+    masks
+        Writes the masks of a study into a folder, those of a tilted gantry too; None: `write_masks`, which cannot.
 
     Returns
     -------
@@ -107,14 +115,14 @@ def write_cohort(
     Raises
     ------
     ConfigError
-        If `n` is not positive, the gantry is tilted (a NIfTI through SimpleITK holds no sheared masks), `out` holds
-        studies or labels already, or the folder or the table cannot be written.
+        If `n` is not positive, the gantry is tilted (a NIfTI through SimpleITK holds no sheared masks) and `masks` is
+        None, `out` holds studies or labels already, or the folder or the table cannot be written.
     DicomError
         If a file cannot be written.
     Cancelled
         If the context asks to stop, between slices.
     """
-    _check(n, seed, spec)
+    _check(n, seed, spec, tilt=masks is not None)
     _require_no_cohort(out)
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -125,7 +133,7 @@ def write_cohort(
         study = generate(study_seed(seed, index), spec, None, context)
         name = f"study_{index + 1:05d}"
         write_dicom(study, out / name, context)
-        write_masks(study, out / f"{name}_masks")
+        (masks or write_masks)(study, out / f"{name}_masks")
         rows.append((name, f"PHANTOM-{study.seed}", study.seed, *(study.labels[key] for key in PAINTED_KEYS)))
         context.progress(index + 1, n, "phantom studies")
     return _write_table(out / LABELS_FILE, rows)
@@ -196,12 +204,12 @@ def _require_no_cohort(out: Path) -> None:
         )
 
 
-def _check(n: int, seed: int, spec: PhantomSpec) -> None:
+def _check(n: int, seed: int, spec: PhantomSpec, tilt: bool) -> None:
     reasons = {
         f"{n} studies are none": n < 1,
         f"the seed {seed} is negative": seed < 0,
-        f"masks of a gantry tilted by {spec.tilt_deg} degrees fit no NIfTI": spec.tilt_deg != 0,
-        "a varied scanner tilts its gantry at times, and such masks fit no NIfTI": spec.scanner != "plain",
+        f"masks of a gantry tilted by {spec.tilt_deg} degrees fit no NIfTI": spec.tilt_deg != 0 and not tilt,
+        "a varied scanner tilts its gantry at times, and such masks fit no NIfTI": spec.scanner != "plain" and not tilt,
     }
     for reason, applies in reasons.items():
         if applies:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from PySide6.QtCore import Signal
-from PySide6.QtGui import QKeyEvent, QKeySequence
+from PySide6.QtCore import Qt, Signal
+from PySide6.QtGui import QKeyEvent, QKeySequence, QPainter, QPaintEvent
 from PySide6.QtWidgets import (
     QFileDialog,
     QHBoxLayout,
@@ -28,13 +28,24 @@ HELP = (
     "measure the candidate. A cohort is a folder that the command “cohort” wrote."
 )
 CHOOSE = "Folder of an imported cohort (it holds cohort.json)"
+EMPTY = "None: all feedback is learnt from. Add a cohort that is to measure the candidate."
 LINES = 3
 
 
 class _Lines(QListWidget):
-    """A list that hears of the Delete key."""
+    """A list that hears of the Delete key, and says why it is empty."""
 
     delete_pressed = Signal()
+
+    def paintEvent(self, event: QPaintEvent) -> None:
+        """Draw the lines, or what an empty list means."""
+        super().paintEvent(event)
+        if self.count() == 0:
+            painter = QPainter(self.viewport())
+            painter.setPen(theme.MUTED)
+            area = self.viewport().rect().adjusted(6, 0, -6, 0)
+            painter.drawText(area, Qt.AlignmentFlag.AlignVCenter | Qt.TextFlag.TextWordWrap, EMPTY)
+            painter.end()
 
     def keyPressEvent(self, event: QKeyEvent) -> None:
         """Tell of Delete; everything else is a list's."""
